@@ -166,6 +166,11 @@ class Settings:
         return self._state_home / "cache" / "cards"
 
     @property
+    def shared_cache(self) -> Path:
+        """The cache of what `share` has fetched for others."""
+        return self._state_home / "cache" / "share"
+
+    @property
     def headers(self) -> Path:
         """The cache of the headers that estimates have read from registries."""
         return self._state_home / "cache" / "headers"

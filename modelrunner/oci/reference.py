@@ -192,6 +192,17 @@ def listed_name(registry: str, repository: str) -> str:
     return f"{registry}/{repository}"
 
 
+def is_repository(path: str) -> bool:
+    """Whether a registry may have a repository of this path."""
+    parts = path.split("/")
+    return len(path) <= _MAX_NAME and all(re.fullmatch(_COMPONENT, part) for part in parts)
+
+
+def is_tag(text: str) -> bool:
+    """Whether a registry may have a tag of this name."""
+    return re.fullmatch(_TAG, text) is not None
+
+
 def names_tag(text: str) -> bool:
     """Whether a reference is written with a tag, and not completed with the default one."""
     return _split_tag(_split_digest(text)[0], text)[1] is not None

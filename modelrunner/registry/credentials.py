@@ -77,6 +77,15 @@ class OneCredential:
 
 
 @dataclass(frozen=True, slots=True)
+class Anonymous:
+    """No login at all, whatever this machine has."""
+
+    def find(self, registry: str, patience_s: float = helpers.PATIENCE_S) -> Credential | None:  # noqa: ARG002
+        """None."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
 class DockerCredentials:
     """The credentials in Docker's `config.json`, and in files of the same form that others write.
 

@@ -1,12 +1,14 @@
 """Which place a reference's model comes from, and goes to."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from threading import Lock
 from typing import TYPE_CHECKING
 
 from modelrunner.errors import ModelNotFoundError, UnsupportedArtifactError
+from modelrunner.oci.digest import Digest
 from modelrunner.oci.hub_address import reference_at
 from modelrunner.oci.reference import ANY_REPOSITORY, HUGGING_FACE, Reference
 from modelrunner.registry.credentials import Credential, Credentials, OneCredential
@@ -49,7 +51,8 @@ class Registries:
 
     What is known by its digest may come from `lan_stores`, shared stores on the local network that
     are looked for where content is needed and asked first, and from `also`: repositories and shared
-    stores that are asked where the others do not deliver.
+    stores that are asked where the others do not deliver. With `instead`, a registry that has
+    mirrors is not asked itself.
     """
 
     credentials: Credentials
@@ -63,6 +66,7 @@ class Registries:
     listings: "Listings" = field(default_factory=dict, repr=False)
     lan_stores: LanStores | None = None
     also: Sequence[str] = ()
+    instead: bool = False
 
     def with_token(self, reference: Reference, token: str) -> "Registries":
         """Return these registries, of which that of a name is shown a token instead of a login.
@@ -127,9 +131,8 @@ class Registries:
 
         # where there are several places to ask, none is worth a long wait
         patience = replace(self.backoff, attempts=min(2, self.backoff.attempts))
-        return MirroredSource(
-            [self._open(endpoint, patience) for endpoint in (*mirrors, registry.endpoint)]
-        )
+        endpoints = self._endpoints_of(reference.registry)
+        return MirroredSource([self._open(endpoint, patience) for endpoint in endpoints])
 
     def sink_for(self, reference: Reference) -> OciSink:
         """The registry itself: what a push goes to.
@@ -145,6 +148,19 @@ class Registries:
                 hint=f"upload a file with `hf upload {reference.original_repository} FILE.gguf`",
             )
         return self._open(self.endpoint_of(reference.registry))
+
+    def blob_size(self, reference: Reference, digest: Digest) -> int:
+        """The bytes of a blob in an OCI registry, or a mirror of it, without downloading it.
+
+        Raises:
+            ManifestNotFoundError, AccessError, TransferError: Nobody has it.
+        """
+        from modelrunner.registry.fallback import FallbackOrder, worst
+
+        endpoints = self._endpoints_of(reference.registry)
+        order = FallbackOrder([self._open(endpoint) for endpoint in endpoints])
+        with closing(order):
+            return order.first(lambda place: place.blob_size(reference, digest), worst)
 
     def referrers_of(
         self, reference: Reference, allowance: "Allowance | None" = None
@@ -168,16 +184,16 @@ class Registries:
             )
         from modelrunner.registry.oci.referrers import Allowance, within
 
-        own, mirrors = self.endpoint_of(reference.registry), self.mirrors_of(reference.registry)
+        endpoints = self._endpoints_of(reference.registry)
         others = [place for text in self.also if (place := self._also_referrers(text))]
         near = () if self.lan_stores is None else self.lan_stores.found
         allowance = allowance or Allowance()
         backoff, once = within(self.backoff, allowance), within(NO_RETRY, allowance)
-        if mirrors or others or near:
+        if len(endpoints) > 1 or others or near:
             # as with content: where there are several places to ask, none is worth a long wait
             backoff = replace(backoff, attempts=min(2, backoff.attempts))
         places = [
-            *((endpoint, reference, backoff) for endpoint in (*mirrors, own)),
+            *((endpoint, reference, backoff) for endpoint in endpoints),
             *((*place, once) for place in others),
             *((*_neighbour(authority), once) for authority in near),
         ]
@@ -220,6 +236,11 @@ class Registries:
             client=said.client,
             guess=self.guesses.setdefault(registry, Guess()),
         )
+
+    def _endpoints_of(self, registry: str) -> tuple[Endpoint, ...]:
+        """Mirrors and the registry, in the order in which they are asked."""
+        mirrors = self.mirrors_of(registry)
+        return mirrors if mirrors and self.instead else (*mirrors, self.endpoint_of(registry))
 
     def mirrors_of(self, registry: str) -> tuple[Endpoint, ...]:
         """The mirrors that are asked before a registry.

@@ -5,8 +5,8 @@ A model is its full name: `/v2/ghcr.io/ai/x` is that of `ghcr.io`, and `/v2/ai/x
 containerd does, the path is one of that registry.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 from modelrunner.errors import InvalidReferenceError, MalformedManifestError
@@ -15,6 +15,8 @@ from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import (
     ANY_REPOSITORY,
     Reference,
+    is_repository,
+    is_tag,
     listed_name,
     parse_registry,
     split_name,
@@ -31,6 +33,7 @@ class RefusalError(Exception):
     code: str
     message: str
     detail: object = None
+    retry_after_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,20 @@ class Repository:
         except MalformedManifestError as exc:
             raise RefusalError(HTTPStatus.BAD_REQUEST, "DIGEST_INVALID", exc.message) from exc
 
+    def named(self, reference: Reference, name: str) -> Reference:
+        """The reference with a tag, or a digest.
+
+        Raises:
+            RefusalError: It is neither.
+        """
+        if name.startswith("sha256:"):
+            return reference.with_digest(self.digest(name))
+        if not is_tag(name):
+            raise RefusalError(
+                HTTPStatus.NOT_FOUND, "MANIFEST_UNKNOWN", f"manifest not found: {name}"
+            )
+        return replace(reference, tag=name)
+
     def blob(self, name: str) -> Digest:
         """The blob of this digest, where one of the models has it, or what refers to one.
 
@@ -133,17 +150,54 @@ def repositories(store: Store) -> Sequence[Repository]:
     return [Repository(*place, models) for place, models in found.items()]
 
 
-def catalog(store: Store, namespace: str | None) -> list[str]:
+def catalog(store: Store, namespace: str | None, more: Iterable[tuple[str, str]] = ()) -> list[str]:
     """The names of all repositories, as they can be asked for; of one registry its paths.
+
+    Args:
+        store: The store.
+        namespace: The registry that the request names with `?ns=`.
+        more: Registry and path of further repositories.
 
     Raises:
         RefusalError: The namespace is not a registry.
     """
-    found = repositories(store)
+    found = [*repositories(store), *(Repository(*place, ()) for place in more)]
     if namespace is None:
-        return sorted(entry.name for entry in found)
+        return sorted({entry.name for entry in found})
     registry = _registry(namespace)
-    return sorted(entry.path for entry in found if _is_of(entry, registry))
+    return sorted({entry.path for entry in found if _is_of(entry, registry)})
+
+
+def place_behind(
+    path: str, namespace: str | None, serves: Callable[[str], bool]
+) -> tuple[str, str] | None:
+    """The registry that a path is fetched from, and the repository there; None for no such path.
+
+    Args:
+        path: What stands between `/v2/` and the kind of content.
+        namespace: The registry that the request names with `?ns=`.
+        serves: Whether content of a registry is fetched.
+
+    Raises:
+        RefusalError: The namespace is not a registry.
+    """
+    registry = None if namespace is None else _registry(namespace)
+    # a path that names the registry once more is the full name: no repository is called so
+    found, repository_path = _places(path, registry)[-1]
+    is_one = is_repository(repository_path) and repository_path != ANY_REPOSITORY
+    reference = Reference(found, repository_path, None)
+    if not is_one or reference.is_local or not serves(found):
+        return None
+    return found, repository_path
+
+
+def local_part(store: Store, reference: Reference) -> Repository:
+    """What a store has of a repository, which may be nothing."""
+    place = reference.registry, reference.repository
+    for entry in repositories(store):
+        if (entry.registry, entry.path) == place:
+            return entry
+    return Repository(*place, ())
 
 
 def repository(store: Store, path: str, namespace: str | None) -> Repository:

@@ -4,16 +4,19 @@ It answers what clients of the distribution specification ask when they pull: th
 manifests by tag and digest, blobs with ranges, the tags of a repository, the catalog, what refers
 to a manifest. Every repository of the store is served under its full name, and those
 of a registry under their own paths to clients that use this server as a mirror; see `repositories`.
-It only reads; whatever would write is refused.
+It only reads; whatever would write is refused. Where registries stand behind it, what the store
+lacks of them is fetched while it is served; see `upstream`.
 """
 
 import json
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import chain
+from math import ceil
 from pathlib import Path
 from socket import AF_INET, AF_INET6
 from socketserver import TCPServer
@@ -26,15 +29,20 @@ from modelrunner.errors import ModelRunnerError
 from modelrunner.net import host_in, http_url, is_loopback
 from modelrunner.oci import media_types
 from modelrunner.oci.digest import Digest
-from modelrunner.oci.manifest import Manifest
-from modelrunner.oci.referrers import Referrer, list_of
+from modelrunner.oci.manifest import Index, Manifest
+from modelrunner.oci.reference import ANY_REPOSITORY, Reference
+from modelrunner.oci.referrers import list_of
 from modelrunner.runtime.child.ports import cannot_listen
+from modelrunner.share.refusals import refusal_for
 from modelrunner.share.repositories import (
     RefusalError,
     catalog,
+    local_part,
+    place_behind,
     repository,
     unknown_blob,
 )
+from modelrunner.share.upstream import Content, Upstream, WholeFile
 from modelrunner.store.store import Store
 
 _ROUTE = re.compile(
@@ -55,8 +63,11 @@ class ShareServer(ThreadingHTTPServer):
     # a class of students starts at once
     request_queue_size = 128
 
-    def __init__(self, store: Store, host: str, port: int) -> None:
+    def __init__(
+        self, store: Store, host: str, port: int, upstream: Upstream | None = None
+    ) -> None:
         self.store = store
+        self.upstream = upstream
         self.address_family = AF_INET6 if ":" in host else AF_INET
         try:
             super().__init__((host, port), _Handler)
@@ -84,13 +95,15 @@ class ShareServer(ThreadingHTTPServer):
 
 
 @contextmanager
-def sharing(store: Store, host: str = "127.0.0.1", port: int = 0) -> Iterator[ShareServer]:
+def sharing(
+    store: Store, host: str = "127.0.0.1", port: int = 0, upstream: Upstream | None = None
+) -> Iterator[ShareServer]:
     """The block in which the store is shared, by a thread of this process.
 
     Raises:
         PortInUseError: The port is taken.
     """
-    with ShareServer(store, host, port) as server:
+    with ShareServer(store, host, port, upstream) as server:
         thread = Thread(target=server.serve_forever, args=(0.05,), name="share", daemon=True)
         thread.start()
         try:
@@ -109,6 +122,18 @@ class _Handler(BaseHTTPRequestHandler):
     # the head of an answer and its body are two packets: the second must not wait for a receipt
     disable_nagle_algorithm = True
     server: ShareServer
+
+    def setup(self) -> None:
+        """Counts the connection."""
+        super().setup()
+        if self.server.upstream is not None:
+            self.server.upstream.connected(self.client_address[0], 1)
+
+    def finish(self) -> None:
+        """Counts the connection's end."""
+        if self.server.upstream is not None:
+            self.server.upstream.connected(self.client_address[0], -1)
+        super().finish()
 
     def do_GET(self) -> None:
         self._answer()
@@ -132,10 +157,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(exc)
         except ModelRunnerError as exc:
             _log.warning("%s", exc)
-            problem = RefusalError(
-                HTTPStatus.INTERNAL_SERVER_ERROR, "UNKNOWN", "the store is damaged"
-            )
-            self._refuse(problem)
+            self._refuse(refusal_for(exc))
 
     def _check_host(self) -> None:
         """A web page must not read the store through a name that it points at this machine."""
@@ -152,8 +174,13 @@ class _Handler(BaseHTTPRequestHandler):
         path, query = unquote(parts.path), parse_qs(parts.query, keep_blank_values=True)
         if path in ("/v2", "/v2/"):
             self._send_json({})
+        elif path == "/metrics" and self.server.upstream is not None:
+            kind = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+            self._send_raw(self.server.upstream.metrics().encode(), HTTPStatus.OK, kind)
         elif path == "/v2/_catalog":
-            names = catalog(self.server.store, _namespace(query))
+            upstream = self.server.upstream
+            more = () if upstream is None else upstream.repositories()
+            names = catalog(self.server.store, _namespace(query), more)
             self._send_page("repositories", names, query, {})
         else:
             match = _ROUTE.fullmatch(path)
@@ -162,30 +189,89 @@ class _Handler(BaseHTTPRequestHandler):
             self._content(match["repository"], match["kind"], match["name"], query)
 
     def _content(self, path: str, kind: str, name: str, query: Mapping[str, list[str]]) -> None:
-        found = repository(self.server.store, path, _namespace(query))
+        upstream, namespace = self.server.upstream, _namespace(query)
+        place = None if upstream is None else place_behind(path, namespace, upstream.serves)
+        if upstream is not None and place is not None:
+            self._fetched(upstream, Reference(*place, None), path, kind, name, query)
+            return
+        if upstream is not None and path == ANY_REPOSITORY and self._kept(upstream, kind, name):
+            return
+        found = repository(self.server.store, path, namespace)
         if kind == "tags" and name == "list":
             self._send_page("tags", found.tags(), query, {"name": path})
         elif kind == "manifests":
             self._send_manifest(found.manifest(name))
         elif kind == "blobs":
-            self._send_blob(found.blob(name))
+            digest = found.blob(name)
+            self._send_blob(digest, self._stored(digest))
         elif kind == "referrers":
-            self._send_referrers(found.referrers(found.digest(name)), query)
+            digest = found.digest(name)
+            self._send_referrers(list_of(each.to_dict() for each in found.referrers(digest)), query)
         else:
             raise RefusalError(HTTPStatus.NOT_FOUND, "UNSUPPORTED", "not found")
 
-    def _send_referrers(
-        self, referrers: Sequence[Referrer], query: Mapping[str, list[str]]
+    def _fetched(
+        self,
+        upstream: Upstream,
+        reference: Reference,
+        path: str,
+        kind: str,
+        name: str,
+        query: Mapping[str, list[str]],
     ) -> None:
+        """Answers from a registry behind this server, and from what is kept of it."""
+        local = local_part(self.server.store, reference)
+        if kind == "tags" and name == "list":
+            tags = list(upstream.tags(reference, local))
+            self._send_page("tags", tags, query, {"name": path})
+        elif kind == "manifests":
+            self._send_manifest(upstream.manifest(local.named(reference, name), local))
+        elif kind == "blobs":
+            digest = local.digest(name)
+            try:
+                content: Content = self._stored(local.blob(name))
+            except RefusalError:
+                content = upstream.blob(reference, digest)
+            self._send_blob(digest, content)
+        elif kind == "referrers":
+            pinned = reference.with_digest(local.digest(name))
+            self._send_referrers(upstream.referrers(pinned, local), query)
+        else:
+            raise RefusalError(HTTPStatus.NOT_FOUND, "UNSUPPORTED", "not found")
+
+    def _kept(self, upstream: Upstream, kind: str, name: str) -> bool:
+        """Answers with what is kept of a registry, by its digest; whether there is something."""
+        if kind not in ("manifests", "blobs") or not name.startswith("sha256:"):
+            return False
+        local = local_part(self.server.store, Reference("", ANY_REPOSITORY, None))
+        digest = local.digest(name)
+        found = upstream.kept(digest)
+        if isinstance(found, Manifest | Index) and kind == "manifests":
+            self._send_manifest(found)
+        elif found is not None and not isinstance(found, Manifest | Index) and kind == "blobs":
+            self._send_blob(digest, found)
+        else:
+            return False
+        return True
+
+    def _stored(self, digest: Digest) -> WholeFile:
+        path = self.server.store.blobs.path(digest)
+        try:
+            return WholeFile(path, path.stat().st_size)
+        except FileNotFoundError as exc:
+            raise unknown_blob(str(digest)) from exc
+
+    def _send_referrers(self, index: bytes, query: Mapping[str, list[str]]) -> None:
         """An image index, also where nothing refers to the manifest."""
         headers = {"Content-Type": media_types.OCI_INDEX}
         wanted = query.get("artifactType")
         if wanted is not None:
-            referrers = [each for each in referrers if each.artifact_type in wanted]
+            entries = json.loads(index)["manifests"]  # trusted: made by `list_of`
+            index = list_of(each for each in entries if each.get("artifactType") in wanted)
             headers["OCI-Filters-Applied"] = "artifactType"
-        self._send_raw(list_of(each.to_dict() for each in referrers), HTTPStatus.OK, headers)
+        self._send_raw(index, HTTPStatus.OK, headers)
 
-    def _send_manifest(self, manifest: Manifest) -> None:
+    def _send_manifest(self, manifest: Manifest | Index) -> None:
         raw = manifest.raw
         self._head(
             HTTPStatus.OK,
@@ -199,12 +285,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(raw)
 
-    def _send_blob(self, digest: Digest) -> None:
-        path = self.server.store.blobs.path(digest)
-        try:
-            size = path.stat().st_size
-        except FileNotFoundError as exc:
-            raise unknown_blob(str(digest)) from exc
+    def _send_blob(self, digest: Digest, content: Content) -> None:
+        size = content.size
         headers = {
             "Content-Type": "application/octet-stream",
             "Docker-Content-Digest": str(digest),
@@ -219,9 +301,33 @@ class _Handler(BaseHTTPRequestHandler):
             start, count = span
             status = HTTPStatus.PARTIAL_CONTENT
             headers["Content-Range"] = f"bytes {start}-{start + count - 1}/{size}"
-        self._head(status, {**headers, "Content-Length": str(count)})
-        if self.command != "HEAD":
-            self._copy(path, start, count)
+        headers["Content-Length"] = str(count)
+        if self.command == "HEAD":
+            self._head(status, headers)
+        elif isinstance(content, WholeFile):
+            self._copy(content.path, digest, (start, count), (status, headers))
+        else:
+            with content.follow() as passage:
+                pieces = passage.read_from(start, count)
+                # what goes wrong before the first byte can be said in words
+                first = next(pieces, b"")
+                self._head(status, headers)
+                self._pass_on(first, pieces)
+
+    def _pass_on(self, first: bytes | memoryview, rest: Iterator[bytes | memoryview]) -> None:
+        """Sends what arrives; where it ends too early, so does the connection."""
+        try:
+            for piece in chain((first,), rest):
+                self.wfile.write(piece)
+                self.wfile.flush()
+                self._count(len(piece))
+        except ModelRunnerError as exc:
+            _log.warning("%s", exc)
+            self.close_connection = True
+
+    def _count(self, count: int) -> None:
+        if self.server.upstream is not None:
+            self.server.upstream.served(count, self.client_address[0])
 
     def _span(self, size: int, digest: str) -> tuple[int, int] | None:
         """Start and length of the range that was asked for, None for the whole."""
@@ -246,11 +352,24 @@ class _Handler(BaseHTTPRequestHandler):
             )
         return start, end - start + 1
 
-    def _copy(self, path: Path, start: int, count: int) -> None:
-        self.wfile.flush()
-        with open_content(path) as file:
+    def _copy(
+        self,
+        path: Path,
+        digest: Digest,
+        part: tuple[int, int],
+        head: tuple[HTTPStatus, Mapping[str, str]],
+    ) -> None:
+        try:
+            file = open_content(path)
+        except FileNotFoundError as exc:
+            # removed in this moment
+            raise unknown_blob(str(digest)) from exc
+        with file:
+            self._head(*head)
+            self.wfile.flush()
             # the kernel copies from the file to the socket; no byte passes through here
-            self.connection.sendfile(file, start, count)
+            sent = self.connection.sendfile(file, *part)
+        self._count(sent)
 
     def _send_page(
         self,
@@ -293,6 +412,8 @@ class _Handler(BaseHTTPRequestHandler):
             headers["Content-Range"] = refusal.message
         if refusal.status is HTTPStatus.METHOD_NOT_ALLOWED:
             headers |= {"Allow": "GET, HEAD", "Connection": "close"}
+        if refusal.retry_after_s is not None:
+            headers["Retry-After"] = str(ceil(refusal.retry_after_s))
         error = {"code": refusal.code, "message": refusal.message, "detail": refusal.detail}
         self._send_json({"errors": [error]}, refusal.status, headers)
 

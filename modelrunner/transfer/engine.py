@@ -33,6 +33,13 @@ _AMPLE = 0.5
 """The share of reads that find more than they take where this machine is what limits."""
 
 
+OnPieces = Callable[[Pieces, Path], None]
+
+
+def unread(_pieces: Pieces, _path: Path) -> None:
+    """Nobody reads what arrives."""
+
+
 @dataclass(frozen=True, slots=True)
 class Arrived:
     """What a transfer came to.
@@ -54,7 +61,8 @@ class Arrived:
 class Engine:
     """Fetches blobs; `open_source` gives each connection a source of its own.
 
-    `budget` is how many connections there may be, together with those of other transfers.
+    `budget` is how many connections there may be, together with those of other transfers;
+    `on_pieces` is called with what arrives and its file, for who reads it meanwhile.
     """
 
     reference: Reference
@@ -63,6 +71,7 @@ class Engine:
     budget: Budget = field(default_factory=Budget)
     backoff: Backoff = field(default_factory=Backoff)
     piece: int = PIECE
+    on_pieces: OnPieces = unread
 
     def fill(
         self,
@@ -94,6 +103,7 @@ class Engine:
                 os.ftruncate(handle, descriptor.size)
             pieces = Pieces(descriptor.size, noted, piece)
             on_start(pieces.done_bytes())
+            self.on_pieces(pieces, journal.with_suffix(".partial"))
             hasher = FrontHasher(handle, pieces)
             shared = Shared(
                 self.reference,

@@ -25,7 +25,7 @@ from modelrunner.registry.source import Source
 from modelrunner.store.blobs import BlobStore
 from modelrunner.transfer.budget import Budget
 from modelrunner.transfer.carrier import Failure
-from modelrunner.transfer.engine import Arrived, Engine, first_end
+from modelrunner.transfer.engine import Arrived, Engine, OnPieces, first_end, unread
 from modelrunner.transfer.fetched import NOTHING, Fetched
 from modelrunner.transfer.pieces import PIECE
 from modelrunner.transfer.small import SmallBlobs
@@ -45,6 +45,7 @@ class Fetcher:
     backoff: Backoff = field(default_factory=Backoff)
     budget: Budget = field(default_factory=Budget)
     piece: int = PIECE
+    on_pieces: OnPieces = unread
 
     def fetch(self, descriptor: Descriptor, title: str, then: Descriptor | None = None) -> Fetched:
         """Brings a blob here, unless it is here.
@@ -160,6 +161,7 @@ class Fetcher:
                 self.budget,
                 self.backoff,
                 self.piece,
+                self.on_pieces,
             )
             arrived = engine.fill(
                 descriptor,

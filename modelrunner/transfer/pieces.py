@@ -50,16 +50,18 @@ class Run:
 class Pieces:
     """The state of one blob. All methods may be called from any thread.
 
-    `changed` is notified when there is work for an idle connection, or none is left. `hashed` is
-    how far the hash of the front has taken bytes; `history` changes when some of those are
-    downloaded again, so that what is hashed is what is on disk.
+    `changed` is notified when there is work for an idle connection, or none is left, `arrived` when
+    a piece is here. `hashed` is how far the hash of the front has taken bytes; `history` changes
+    when some of those are downloaded again, so that what is hashed is what is on disk.
     """
 
     def __init__(self, size: int, done: Iterable[int] = (), piece: int = PIECE) -> None:
         self.size = size
         self.piece = piece
         self.count = -(-size // self.piece)
-        self.changed = Condition(RLock())
+        lock = RLock()
+        self.changed = Condition(lock)
+        self.arrived = Condition(lock)
         self.hashed = 0
         self.history = 0
         self._done = bytearray(self.count)
@@ -75,6 +77,8 @@ class Pieces:
         self._begun: dict[int, int] = {}
         self._front = 0
         self._usual = 0.0
+        # pieces that somebody waits for, and how many do; who came first is served first
+        self._wanted: dict[int, int] = {}
 
     @property
     def complete(self) -> bool:
@@ -104,6 +108,31 @@ class Pieces:
             here = (run.reached for run in self._runs if run.first == self._front and not run.lost)
             return max((start, self._begun.get(self._front, 0), *here))
 
+    def here_from(self, at: int) -> int:
+        """Where the bytes end that are here without a gap from a place on."""
+        with self.changed:
+            index = at // self.piece
+            gap = self._done.find(0, index)
+            if gap < 0:
+                return self.size
+            start = gap * self.piece
+            here = (run.reached for run in self._runs if run.first == gap and not run.lost)
+            return max(at, start, self._begun.get(gap, 0), *here)
+
+    def want(self, at: int) -> int:
+        """Have the piece with this byte brought before others; return what `give_up` takes."""
+        with self.changed:
+            index = at // self.piece
+            self._wanted[index] = self._wanted.get(index, 0) + 1
+            return index
+
+    def give_up(self, index: int) -> None:
+        """Somebody waits no longer for a piece."""
+        with self.changed:
+            left = self._wanted.pop(index) - 1
+            if left:
+                self._wanted[index] = left
+
     def claim(self, connections: int, now: float, longest: int | None = None) -> Run | None:
         """A run of pieces that nobody works on; None where there are none.
 
@@ -126,9 +155,9 @@ class Pieces:
             most = max(1, least, int(share if connections == 1 else _SHARE * share))
             if longest is not None and connections > 1:
                 most = min(most, max(1, _LEAST // self.piece, longest // self.piece))
-            first, end = self._waiting.pop()
+            first, end = self._next_waiting()
             if end - first > most:
-                self._waiting.append((first + most, end))
+                self._put_back((first + most, end))
                 end = first + most
             return self._begin(first, end, now, self._begun.pop(first, 0))
 
@@ -140,8 +169,9 @@ class Pieces:
         """
         with self.changed:
             running = [run for run in self._runs if not run.lost]
-            if not running:
-                return None
+            wanted = self._wanted_of(running, now)
+            if wanted is not None or not running:
+                return None if wanted is None else self._take_rest(*wanted, now)
             slowest = max(running, key=lambda run: self._remaining_s(run, now))
             at = max(slowest.reached, slowest.reading - 1) // self.piece
             if at >= slowest.end:
@@ -189,6 +219,7 @@ class Pieces:
             if self._done[index]:
                 return False
             self._set_done(index)
+            self.arrived.notify_all()
             if self._left == 0:
                 self.changed.notify_all()
             return True
@@ -203,8 +234,7 @@ class Pieces:
             if run.reached > run.first * self.piece and not run.lost:
                 # the next one goes on in the middle of the piece
                 self._begun[run.first] = run.reached
-            self._waiting.append((run.first, run.end))
-            self._waiting.sort(reverse=True)
+            self._put_back((run.first, run.end))
             self.changed.notify_all()
 
     def finished(self) -> list[int]:
@@ -226,6 +256,37 @@ class Pieces:
                         other.lost, other.end = True, other.first
             run.first, run.end, run.reached, run.reading = 0, self.count, 0, 0
 
+    def _next_waiting(self) -> tuple[int, int]:
+        """Takes the first waiting stretch, or what follows a piece that somebody waits for."""
+        for index in self._wanted:
+            for stretch in self._waiting:
+                first, end = stretch
+                if first <= index < end:
+                    self._waiting.remove(stretch)
+                    if first < index:
+                        self._put_back((first, index))
+                    return index, end
+        return self._waiting.pop()
+
+    def _put_back(self, stretch: tuple[int, int]) -> None:
+        self._waiting.append(stretch)
+        self._waiting.sort(reverse=True)
+
+    def _wanted_of(self, running: list[Run], now: float) -> tuple[Run, int] | None:
+        """A piece that somebody waits for, and the run that would come to it much later."""
+        for index in self._wanted:
+            for run in running:
+                at = max(run.reached, run.reading - 1) // self.piece
+                left = index * self.piece - run.reached
+                soon = left < _PATIENCE_S * self._speed(run, now)
+                if at + 1 < index < run.end and not soon:
+                    return run, index
+        return None
+
+    def _take_rest(self, run: Run, index: int, now: float) -> Run:
+        end, run.end = run.end, index
+        return self._begin(index, end, now)
+
     def _set_done(self, index: int) -> None:
         start, end = self.span(index)
         self._done[index] = 1
@@ -242,10 +303,12 @@ class Pieces:
 
     def _remaining_s(self, run: Run, now: float) -> float:
         left = min(run.end * self.piece, self.size) - run.reached
-        # a run that has just begun has shown no speed yet
+        return left / self._speed(run, now)
+
+    def _speed(self, run: Run, now: float) -> float:
+        """Bytes a second of a run; one that has just begun has shown none yet."""
         young = now - run.began < _PATIENCE_S
-        speed = max(run.speed(now), self._usual) if young else run.speed(now)
-        return left / max(speed, 1.0)
+        return max(run.speed(now), self._usual if young else 0.0, 1.0)
 
 
 def _stretches(done: bytearray) -> list[tuple[int, int]]:

@@ -1,18 +1,25 @@
 """`modelrunner share`."""
 
-from contextlib import ExitStack
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Annotated
 
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.parser.declared import Option
+from modelrunner.errors import UsageError
 from modelrunner.share.server import ShareServer
 from modelrunner.units import counted
+
+# late imports: few shares have registries behind them, and few are announced
+if TYPE_CHECKING:
+    from modelrunner.share.upstream import Upstream
 
 
 @command(
     examples="  modelrunner share --port 5001\n"
     "  MODELRUNNER_MIRRORS=docker.io=http://127.0.0.1:5001 modelrunner pull ai/smollm2\n"
-    "  modelrunner share --lan"
+    "  modelrunner share --lan\n"
+    "  modelrunner share --upstream docker.io --cache-size 500GiB --host 10.0.0.5"
 )
 def share(
     context: Context,
@@ -32,10 +39,38 @@ def share(
         bool,
         Option("--lan", help="Announce the registry on the local network, for `pull --lan`."),
     ] = False,
+    upstream: Annotated[
+        list[str] | None,
+        Option(
+            metavar="REGISTRY[=URL]",
+            help="Download what the store lacks of this registry, and cache it; can be repeated.",
+        ),
+    ] = None,
+    upstream_login: Annotated[
+        bool,
+        Option(
+            "--upstream-login",
+            help="Use this machine's logins for --upstream; anyone who can reach the share can"
+            " then read what they can.",
+        ),
+    ] = False,
+    cache_size: Annotated[
+        str,
+        Option(metavar="SIZE", help="Size limit of the cache of --upstream."),
+    ] = "200GiB",
 ) -> None:
     """Serve the local store as a read-only OCI registry until Ctrl-C."""
     where = host or ("0.0.0.0" if lan else "127.0.0.1")  # noqa: S104 - asked for
-    with ShareServer(context.store, where, port) as server, ExitStack() as stack:
+    if upstream_login and not upstream:
+        raise UsageError(
+            "--upstream-login needs --upstream", hint="add --upstream REGISTRY, such as docker.io"
+        )
+    with ExitStack() as stack:
+        behind = None
+        if upstream:
+            found = _behind(context, upstream, cache_size, login=upstream_login)
+            behind = stack.enter_context(found)
+        server = stack.enter_context(ShareServer(context.store, where, port, behind))
         console = context.console
         if console.json:
             # one line: whoever starts this reads it while the server goes on
@@ -45,13 +80,29 @@ def share(
             console.print(server.address)
         console.flush()
         if lan:
-            # few ask for it
             from modelrunner.registry.lan import announced
 
             addresses = stack.enter_context(announced(where, server.server_address[1]))
             console.say(f"announced at {', '.join(addresses)}; `modelrunner pull --lan` finds it")
+        if upstream:
+            console.say(f"downloading from {', '.join(upstream)}, cached up to {cache_size}")
         shared = counted(len(context.store.models()), "model")
         console.say(f"sharing {shared} read-only; press Ctrl-C to stop")
         if not server.is_private:
-            console.warn(f"anyone who can reach {server.address} can read all models")
+            more = ", and whatever its logins can read upstream" if upstream_login else ""
+            console.warn(f"anyone who can reach {server.address} can read all models{more}")
         server.serve_forever()
+
+
+@contextmanager
+def _behind(
+    context: Context, upstream: list[str], cache_size: str, *, login: bool
+) -> "Iterator[Upstream]":
+    from modelrunner.operations.share.open import UpstreamRequest, upstream_of
+
+    request = UpstreamRequest.of(upstream, cache_size, login=login)
+    context.require_network("--upstream")
+    folder = context.settings.shared_cache
+    found = upstream_of(request, context.store, context.registries, folder, context.console.warn)
+    with found as behind:
+        yield behind

@@ -38,6 +38,7 @@ from modelrunner.registry.http.responses import BODY_LIMIT, error_for, is_web_pa
 from modelrunner.registry.http.retry import Backoff
 from modelrunner.registry.http.tokens import Headers, scope_of
 from modelrunner.registry.source import BlobStream
+from modelrunner.wire import parse_count
 
 if TYPE_CHECKING:
     from modelrunner.registry.oci.oras_client import OrasClient
@@ -123,6 +124,14 @@ class OciRegistry:
                 refusal=lambda: self._blob_error(response, what),
             )
 
+    def blob_size(self, reference: Reference, digest: Digest) -> int:
+        """The bytes of a blob of the repository.
+
+        Raises:
+            ManifestNotFoundError, AccessError, TransferError: As with `resolve`.
+        """
+        return self._backoff.run(lambda: self._blob_size(reference, digest))
+
     def tags(self, reference: Reference) -> tuple[str, ...]:
         """All tags of the repository, in the registry's order.
 
@@ -187,6 +196,17 @@ class OciRegistry:
                 raise self._error(response, reference.short)
         # no digest, or a HEAD without a body to say why: GET tells
         return _digest_of(self._get_manifest(reference))
+
+    def _blob_size(self, reference: Reference, digest: Digest) -> int:
+        what = f"{reference.short}: blob {digest.short}"
+        url = self._url(reference, "blobs", str(digest))
+        with self._send("HEAD", url, reference) as response:
+            self._expect(response, {HTTPStatus.OK}, what)
+            said = response.headers.get("Content-Length", "")
+        size = parse_count(said.strip())
+        if size is None:
+            raise RegistryAnswerError(f"{what}: {self.name} does not say its size")
+        return size
 
     def _get_manifest(self, reference: Reference) -> Manifest | Index:
         wanted = reference.digest

@@ -31,6 +31,23 @@ _HELP = {
     ),
     "cached_tokens": ("histogram", "Prompt tokens of a request that came from the cache."),
     "build_info": ("gauge", "The version of modelrunner; always 1."),
+    "share_blobs_total": (
+        "counter",
+        "Requests for blobs: cached, joined to a download, or downloaded.",
+    ),
+    "share_manifests_total": (
+        "counter",
+        "Requests for manifests: cached, downloaded, or served while the registry failed.",
+    ),
+    "share_upstream_bytes_total": ("counter", "Bytes of blobs that registries have delivered."),
+    "share_served_bytes_total": ("counter", "Bytes of blobs that were sent to clients."),
+    "share_evictions_total": ("counter", "Blobs that were removed to stay within the size limit."),
+    "share_evicted_bytes_total": ("counter", "Bytes of those blobs."),
+    "share_clients": ("gauge", "Addresses with an open connection."),
+    "share_connections": ("gauge", "Open connections."),
+    "share_cache_bytes": ("gauge", "Bytes in the cache, with what is on its way."),
+    "share_cache_limit_bytes": ("gauge", "The size limit of the cache."),
+    "share_downloads": ("gauge", "Blobs on their way from registries."),
     "gen_ai_server_request_duration_seconds": (
         "histogram",
         "Seconds from a request to the end of its answer, errors included.",
