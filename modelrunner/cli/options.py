@@ -27,6 +27,24 @@ Timeout: TypeAlias = Annotated[
     float | None,
     Option(min=0.001, metavar="SECONDS", help="Overall time limit in seconds."),
 ]
+CopiedReferrers: TypeAlias = Annotated[
+    str,
+    Option(
+        "--referrers",
+        metavar="all|signatures|none",
+        help="Signatures, SBOMs and the like to copy along: all, signatures or none.",
+    ),
+]
+CopiedBlobs: TypeAlias = Annotated[
+    int | None,
+    Option(
+        "--connections",
+        min=1,
+        max=16,
+        metavar="N",
+        help="Number of blobs to copy at the same time (default: 4).",
+    ),
+]
 LockedFile: TypeAlias = Annotated[
     Path | None,
     Option(

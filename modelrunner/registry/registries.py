@@ -122,17 +122,24 @@ class Registries:
             from modelrunner.registry.huggingface.api import HubApi
             from modelrunner.registry.huggingface.source import HuggingFaceHub
 
-            return HuggingFaceHub(HubApi(self.hub, self.backoff, self.ca_file), self.listings)
+            hub = HuggingFaceHub(HubApi(self.hub, self.backoff, self.ca_file), self.listings)
+            return self._mirrored(self.mirrors_of(HUGGING_FACE), hub)
         registry = self.sink_for(reference)
-        mirrors = self.mirrors_of(reference.registry)
-        if not mirrors:
+        if not self.mirrors_of(reference.registry):
             return registry
+        return self._mirrored(self._endpoints_of(reference.registry))
+
+    def _mirrored(self, endpoints: Sequence[Endpoint], *others: Source) -> Source:
+        """Registries, and what is asked after them; the one that there is, where it is alone."""
+        if not endpoints:
+            return others[0]
         from modelrunner.registry.fallback import MirroredSource
 
         # where there are several places to ask, none is worth a long wait
         patience = replace(self.backoff, attempts=min(2, self.backoff.attempts))
-        endpoints = self._endpoints_of(reference.registry)
-        return MirroredSource([self._open(endpoint, patience) for endpoint in endpoints])
+        return MirroredSource(
+            [*(self._open(endpoint, patience) for endpoint in endpoints), *others]
+        )
 
     def sink_for(self, reference: Reference) -> OciSink:
         """The registry itself: what a push goes to.

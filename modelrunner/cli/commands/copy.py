@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from modelrunner.cli.context import Context, command
-from modelrunner.cli.options import CaFile, LimitRate, Timeout
+from modelrunner.cli.options import CaFile, CopiedBlobs, CopiedReferrers, LimitRate, Timeout
 from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.cli.progress.select import progress
 from modelrunner.cli.steps.network import bytes_per_second, limited_workspace
@@ -40,23 +40,8 @@ def copy_model(
             help="With --all-tags, copy only tags that match, such as '135M-*'; can be repeated.",
         ),
     ] = None,
-    referrers: Annotated[
-        str,
-        Option(
-            "--referrers",
-            metavar="all|signatures|none",
-            help="Signatures, SBOMs and the like to copy along: all, signatures or none.",
-        ),
-    ] = "all",
-    connections: Annotated[
-        int | None,
-        Option(
-            min=1,
-            max=16,
-            metavar="N",
-            help="Number of blobs to copy at the same time (default: 4).",
-        ),
-    ] = None,
+    referrers: CopiedReferrers = "all",
+    connections: CopiedBlobs = None,
     limit_rate: LimitRate = None,
     timeout: Timeout = None,
     ca_file: CaFile = None,

@@ -52,6 +52,7 @@ COMMANDS = {
     "trust": Entry(
         "trust:trust", "Show and change whose signatures models must have, or test a model."
     ),
+    "mirror": Entry("mirror:mirror", "Copy all models of a lock or a list to a registry."),
     "save": Entry("save:save", "Save models to an archive."),
     "load": Entry("load:load", "Load models from an archive."),
     "serve": Entry("serve:serve_models", "Serve models through an OpenAI-compatible API."),
@@ -96,7 +97,7 @@ GROUPS = {
     ),
     "Running": ("run", "serve", "launch", "ps", "stop", "logs", "estimate", "bench", "configure"),
     "CI": ("lock", "verify", "cache-key"),
-    "Moving": ("import", "package", "push", "copy", "save", "load", "export", "share"),
+    "Moving": ("import", "package", "push", "copy", "mirror", "save", "load", "export", "share"),
     "Trust": ("sign", "attach", "discover", "trust"),
     "Machine": ("devices", "runtimes", "df", "prune", "doctor", "config", "login", "logout"),
     "Help": ("help", "completion", "skill", "version"),

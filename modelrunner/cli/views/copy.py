@@ -1,6 +1,7 @@
 """What copies print: a line for each manifest or JSON, failures, the exit code of the worst."""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 from modelrunner.cli.context import CommandEnd, Context
 from modelrunner.operations.copy.result import Copied, NotCopied, Outcome
@@ -9,6 +10,8 @@ from modelrunner.units import counted, format_size
 
 def copied_line(copied: Copied) -> str:
     """Return what was copied as a line."""
+    if copied.status == "missing":
+        return f"{copied.destination}: {copied.digest} ({format_size(copied.size)} to copy at most)"
     parts = [f"{format_size(copied.sent)} copied"]
     if copied.mounted:
         parts.append(f"{format_size(copied.mounted)} mounted")
@@ -53,8 +56,15 @@ def show_each(context: Context, outcomes: Iterable[Outcome]) -> list[Outcome]:
     return found
 
 
-def finish(context: Context, outcomes: Sequence[Outcome]) -> None:
+def finish(
+    context: Context, outcomes: Sequence[Outcome], mirrors: Mapping[str, str] | None = None
+) -> None:
     """End a command of several copies: JSON of all, and the exit code of the worst.
+
+    Args:
+        context: Where it is printed.
+        outcomes: What became of each.
+        mirrors: For a mirror, its address by registry.
 
     Raises:
         CommandEnd: One of them failed.
@@ -63,7 +73,7 @@ def finish(context: Context, outcomes: Sequence[Outcome]) -> None:
     rows = [each.to_dict() for each in outcomes]
     if not failed:
         if context.console.json:
-            context.console.emit(rows)
+            context.console.emit(rows if mirrors is None else {"mirrors": mirrors, "results": rows})
         return
     worst = max(failed, key=lambda each: each.error.exit_code).error
     if context.console.json:
@@ -71,3 +81,16 @@ def finish(context: Context, outcomes: Sequence[Outcome]) -> None:
         error = {"error": {**worst.to_dict(), "failed": names, "results": rows}}
         context.console.emit_message(error)
     raise CommandEnd(worst.exit_code)
+
+
+def sum_up(context: Context, outcomes: Sequence[Outcome]) -> None:
+    """Print how many were copied, were there, and failed."""
+    counts = Counter("failed" if isinstance(each, NotCopied) else each.status for each in outcomes)
+    words = ("copied", "present", "missing", "failed")
+    context.console.say(", ".join(f"{counts[word]} {word}" for word in words if counts[word]))
+
+
+def show_settings(context: Context, settings: Mapping[str, str]) -> None:
+    """Print the setting that makes pulls use a mirror."""
+    value = ",".join(f"{registry}={address}" for registry, address in settings.items())
+    context.console.say(f"pull from it with MODELRUNNER_MIRRORS={value}")

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from modelrunner.errors import ManifestNotFoundError, ModelRunnerError, UsageError
 from modelrunner.oci.reference import Reference, match_id, names_tag
 from modelrunner.operations.copy.ends import End, parse_end
+from modelrunner.operations.copy.mirror import MirrorPlace, MirrorSync
 from modelrunner.operations.copy.origin import (
     AskReferrers,
     Origin,
@@ -97,6 +98,10 @@ class Copying:
             except ModelRunnerError as exc:
                 yield NotCopied(one.short, str(other), exc)
 
+    def mirror(self, place: MirrorPlace) -> MirrorSync:
+        """Return what makes a registry have all of a list."""
+        return MirrorSync(self.origin, self.copier, place)
+
     def origin(self, end: End) -> Origin:
         """Return what an end has.
 
@@ -112,11 +117,6 @@ class Copying:
             name = self.store.only_name(end.text) or end.reference
             return StoreOrigin(self.store, model, name)
         return RegistryOrigin(end.reference, self.source_for, self.ask, self.backoff)
-
-
-def uses_network(text: str) -> bool:
-    """Whether an end of a copy is a registry."""
-    return parse_end(text).kind == "registry"
 
 
 def _to_registry(text: str) -> Reference:

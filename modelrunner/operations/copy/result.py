@@ -15,7 +15,8 @@ class Copied:
         source: Where it is from, for people.
         destination: Where it is now: a name, or a file.
         digest: The manifest, the same at both ends.
-        status: Whether the destination had it under this name.
+        status: Whether the destination had it under this name; `missing` where it does not, and was
+            only looked at.
         size: Bytes of all its blobs.
         sent: Bytes that were sent.
         mounted: Bytes that the destination took over from another of its repositories.
@@ -27,7 +28,7 @@ class Copied:
     source: str
     destination: str
     digest: str
-    status: Literal["copied", "present"]
+    status: Literal["copied", "present", "missing"]
     size: int
     sent: int = 0
     mounted: int = 0
@@ -38,7 +39,7 @@ class Copied:
     @property
     def skipped(self) -> int:
         """Bytes that the destination had."""
-        return self.size - self.sent - self.mounted
+        return 0 if self.status == "missing" else self.size - self.sent - self.mounted
 
     def to_dict(self) -> dict[str, object]:
         """Return it as JSON has it."""

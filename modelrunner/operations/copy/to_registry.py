@@ -92,10 +92,29 @@ class RegistryCopier:
             IntegrityError: The source sends wrong bytes; the destination has not committed them.
             AccessError, TransferError: One of the two ends does not answer.
         """
+        return self._run(origin, destination, tags, _Copy.run)
+
+    def look(self, origin: Origin, destination: Reference) -> Copied:
+        """Return what a copy would come to; nothing is copied.
+
+        Raises:
+            UnverifiedError: The policy keeps it out.
+            ManifestNotFoundError: The source does not have it.
+            AccessError, TransferError: One of the two ends does not answer.
+        """
+        return self._run(origin, destination, (), _Copy.look)
+
+    def _run(
+        self,
+        origin: Origin,
+        destination: Reference,
+        tags: Sequence[str],
+        act: "Callable[[_Copy], Copied]",
+    ) -> Copied:
         sink = self.sink_for(destination)
         with closing(sink):
             try:
-                return _Copy(self, origin, sink, destination, tags).run()
+                return act(_Copy(self, origin, sink, destination, tags))
             except SourceFailedError as exc:
                 raise exc.error from exc
             except UnauthorizedError as exc:
@@ -125,6 +144,28 @@ class _Copy:
 
     def run(self) -> Copied:
         """Copy; see `RegistryCopier.copy`."""
+        tree, missing = self._compare()
+        contents = self._origin.contents()
+        try:
+            return self._transfer(tree, contents, missing)
+        finally:
+            contents.close()
+
+    def look(self) -> Copied:
+        """Return what would be copied."""
+        tree, missing = self._compare()
+        return Copied(
+            self._origin.label,
+            str(self._destination),
+            str(tree.root.digest),
+            "missing" if missing else "present",
+            tree.total_bytes,
+            manifests=len(tree.manifests),
+            tags=tuple(str(each) for each in self._names),
+        )
+
+    def _compare(self) -> tuple[Tree, Sequence[Reference]]:
+        """What is to be at the destination, and the names that it does not have there."""
         digest = self._origin.digest()
         wanted = self._destination.digest
         if wanted is not None and wanted != digest:
@@ -141,11 +182,7 @@ class _Copy:
             self._copier.check(self._origin.reference, root)
         tree = read_tree(root, read)
         self._note_source(tree)
-        contents = self._origin.contents()
-        try:
-            return self._transfer(tree, contents, missing)
-        finally:
-            contents.close()
+        return tree, missing
 
     def _transfer(self, tree: Tree, contents: Contents, missing: Sequence[Reference]) -> Copied:
         name, total = self._destination.short, tree.total_bytes

@@ -40,6 +40,7 @@ class Endpoint:
     certificate that we show, `namespace` the registry that a mirror is asked to stand for: what it
     has of another one under the same path is another model. `guess` is there where the scheme
     is still to be found out, and shared by all who speak to this authority; see `protocol`.
+    `folder` comes before each repository: a mirror may keep them below one of its own.
     """
 
     registry: str
@@ -51,6 +52,7 @@ class Endpoint:
     client: ClientCertificate = field(default=None, repr=False)
     namespace: str | None = None
     guess: Guess | None = None
+    folder: str = ""
 
     @classmethod
     def of_registry(
@@ -123,18 +125,24 @@ class Endpoint:
                 hint="write https://, or allow plain http in config.toml: "
                 f'[registries."{parts.netloc}"] insecure = true',
             )
-        prefix = f"/{parts.path.strip('/')}".removesuffix("/v2").strip("/")
+        # what comes after /v2 is a part of repositories' names, as containerd and Harbor have it
+        prefix, _, folder = f"/{parts.path.strip('/')}/".partition("/v2/")
         certificates = said.ca_file or ca_file
         return cls(
             registry,
             parts.scheme,
             parts.netloc,
-            prefix,
+            prefix.strip("/"),
             said.realms,
             certificates,
             said.client,
             namespace,
+            folder=folder.strip("/"),
         )
+
+    def path_of(self, repository: str) -> str:
+        """Return what a repository is called there."""
+        return f"{self.folder}/{repository}" if self.folder else repository
 
     def with_namespace(self, url: str) -> str:
         """Return an address of a mirror with `?ns=REGISTRY`, as containerd sends it.
@@ -185,7 +193,9 @@ class Endpoint:
     @property
     def label(self) -> str:
         """For people: the registry's name, or the mirror's address."""
-        return self.registry if self._is_own else self.base
+        if self._is_own:
+            return self.registry
+        return f"{self.base}/v2/{self.folder}" if self.folder else self.base
 
     @property
     def _is_own(self) -> bool:

@@ -46,7 +46,8 @@ def greet(
     path, scope = "", ""
     if manifest is not None:
         repository, tag = manifest
-        path, scope = f"{repository}/manifests/{tag}", scope_of(repository, "pull")
+        there = endpoint.path_of(repository)
+        path, scope = f"{there}/manifests/{tag}", scope_of(there, "pull")
     exchange = Exchange(
         endpoint,
         lambda: credentials.find(endpoint.account, timeout_s),

@@ -232,7 +232,7 @@ class ReferrerSource(OciRegistry):
 
     def _listed(self, reference: Reference, digest: Digest) -> tuple[_Listed, bool]:
         """The list, and whether that is all of it; of one too long what is asked for by type."""
-        url = f"{self.endpoint.base}/v2/{reference.repository}/referrers/{digest}"
+        url = self._url(reference, "referrers", str(digest))
         found: _Listed = {}
         whole = self._read_list(url, reference, found)
         if whole is None:

@@ -277,7 +277,7 @@ class OciRegistry:
         return self._exchange.send(
             method,
             self.endpoint.with_namespace(url),
-            scope=scope_of(reference.repository, "pull"),
+            scope=scope_of(self._path(reference), "pull"),
             headers=headers,
         )
 
@@ -304,7 +304,10 @@ class OciRegistry:
         )
 
     def _url(self, reference: Reference, kind: str, name: str) -> str:
-        return f"{self.endpoint.base}/v2/{reference.repository}/{kind}/{name}"
+        return f"{self.endpoint.base}/v2/{self._path(reference)}/{kind}/{name}"
+
+    def _path(self, reference: Reference) -> str:
+        return self.endpoint.path_of(reference.repository)
 
     def _client(self, reference: Reference, what: str) -> "OrasClient":
         """The client of `oras` for one operation on a repository.
@@ -319,8 +322,8 @@ class OciRegistry:
         return OrasClient(
             self._exchange,
             self.endpoint,
-            reference.repository,
-            scope=scope_of(reference.repository, "pull"),
+            self._path(reference),
+            scope=scope_of(self._path(reference), "pull"),
             error_of=lambda response: self._error(response, what),
         )
 

@@ -1,0 +1,92 @@
+"""`modelrunner mirror`."""
+
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from modelrunner.cli.context import Context, command
+from modelrunner.cli.options import CaFile, CopiedBlobs, CopiedReferrers, LimitRate, Timeout
+from modelrunner.cli.parser.declared import Argument, Option
+from modelrunner.cli.progress.select import progress
+from modelrunner.cli.steps.network import bytes_per_second, limited_workspace
+from modelrunner.cli.views.copy import finish, show_each, show_settings, sum_up
+from modelrunner.errors import UsageError
+from modelrunner.lockfile.project import LOCK_NAME
+from modelrunner.oci.reference import Reference
+from modelrunner.operations.copy.mirror import MirrorPlace, mirror_settings
+from modelrunner.operations.copy.wanted import parse_wanted, read_wanted
+from modelrunner.transfer.limits import Limits
+
+_MOST_STDIN = 8 * 1024 * 1024 + 1
+
+
+class Action(StrEnum):
+    """What to do with a mirror."""
+
+    SYNC = "sync"
+
+
+@command(
+    examples="  modelrunner mirror sync --to registry.example.com\n"
+    "  modelrunner mirror sync models.txt --to registry.example.com/mirror --dry-run\n"
+    "  echo ai/smollm2:135M | modelrunner mirror sync - --to registry.example.com --json\n"
+    "  MODELRUNNER_MIRRORS=docker.io=https://registry.example.com modelrunner pull ai/smollm2:135M"
+)
+def mirror(
+    context: Context,
+    action: Annotated[
+        Action, Argument(metavar="ACTION", help="sync: copy what the mirror does not have.")
+    ],
+    file: Annotated[
+        str | None,
+        Argument(
+            metavar="[FILE]",
+            help="modelrunner.lock, modelrunner.toml, or a list with one reference per line; - is"
+            f" stdin (default: {LOCK_NAME} in the current directory).",
+        ),
+    ] = None,
+    *,
+    to: Annotated[
+        str, Option("--to", metavar="HOST[/PREFIX]", help="Registry that is to have the models.")
+    ],
+    scoped: Annotated[
+        bool,
+        Option("--scoped", help="Put the registry of each model before its repository, too."),
+    ] = False,
+    dry_run: Annotated[
+        bool, Option("--dry-run", help="Show what would be copied; copy nothing.")
+    ] = False,
+    referrers: CopiedReferrers = "all",
+    connections: CopiedBlobs = None,
+    limit_rate: LimitRate = None,
+    timeout: Timeout = None,
+    ca_file: CaFile = None,
+) -> None:
+    """Copy all models of a lock or a list to a registry, which can be a mirror for pulls then.
+
+    What the registry has is skipped, so the same command resumes. A failure does not end it: the
+    exit code is that of the worst one.
+    """
+    place = MirrorPlace.parse(to, scoped=scoped)
+    wanted = _wanted(file)
+    context.require_network(f"mirror {action}")
+    limits = Limits(connections, bytes_per_second(limit_rate))
+    context = context.over(limited_workspace(context, timeout, ca_file))
+    with progress(context.console, verb="copying", models=len(wanted)) as listener:
+        syncing = context.workspace.copying(listener, limits, referrers).mirror(place)
+        outcomes = show_each(context, syncing.sync(wanted, dry_run=dry_run))
+    scheme = context.registries.endpoint_of(place.registry).protocol
+    settings = mirror_settings(place, scheme, wanted)
+    sum_up(context, outcomes)
+    finish(context, outcomes, mirrors=settings)
+    show_settings(context, settings)
+
+
+def _wanted(file: str | None) -> Sequence[Reference]:
+    if file != "-":
+        return read_wanted(Path(file or LOCK_NAME))
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UsageError("no list on stdin", hint="name a file, or pipe a list into the command")
+    return parse_wanted(sys.stdin.buffer.read(_MOST_STDIN), "stdin")
