@@ -1,6 +1,5 @@
 """What an image of files says of itself: its platforms, its layers and its build."""
 
-import platform
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,11 +13,6 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest, parse_json
 from modelrunner.text import sanitize_line
 
-_LAYERS = (
-    r"application/vnd\.oci\.image\.layer\.v1\.tar(?:\+gzip|\+zstd)?"
-    r"|application/vnd\.docker\.image\.rootfs\.diff\.tar(?:\.gzip|\.zstd)?"
-)
-_CONFIGS = (media_types.OCI_IMAGE_CONFIG, media_types.DOCKER_IMAGE_CONFIG)
 _MACHINES = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 _SYSTEMS = {"win32": "windows", "darwin": "darwin", "linux": "linux"}
 _PLATFORM = r"[A-Za-z0-9._-]{1,40}(?:/[A-Za-z0-9._-]{1,40}){1,2}"
@@ -38,8 +32,12 @@ class Platform:
     @classmethod
     def of_machine(cls, system: str = sys.platform, machine: str | None = None) -> "Platform":
         """The platform of this machine."""
-        named = machine or platform.machine()
-        return cls(_SYSTEMS.get(system, system), _MACHINES.get(named, named.lower()))
+        if machine is None:
+            # what lists models has no use for it
+            import platform
+
+            machine = platform.machine()
+        return cls(_SYSTEMS.get(system, system), _MACHINES.get(machine, machine.lower()))
 
     @classmethod
     def of(cls, value: Mapping[str, Any]) -> "Platform | None":
@@ -130,13 +128,11 @@ def require_image(manifest: Manifest, name: str) -> None:
     Raises:
         UnsupportedArtifactError: It is something else, such as a model.
     """
-    foreign = next(
-        (layer for layer in manifest.layers if not re.fullmatch(_LAYERS, layer.media_type)), None
-    )
-    kind = manifest.config.media_type
-    if kind in _CONFIGS and foreign is None and manifest.layers:
+    foreign, kind = manifest.foreign, manifest.config.media_type
+    if manifest.is_image:
         return
-    odd = foreign.media_type if kind in _CONFIGS and foreign is not None else kind
+    of_image = kind in media_types.IMAGE_CONFIGS
+    odd = foreign.media_type if of_image and foreign is not None else kind
     raise UnsupportedArtifactError(
         f"{name} is not an image of a runtime: {sanitize_line(odd, 100)!r}",
         hint="name an image with llama-server, or get a model with `modelrunner pull`",

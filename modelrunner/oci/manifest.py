@@ -19,6 +19,10 @@ from modelrunner.wire import parse_document
 MAX_BYTES = 4 * 1024 * 1024
 """The distribution specification lets registries refuse manifests beyond 4 MiB."""
 _MAX_LAYERS = 10_000
+_LAYER = (
+    r"application/vnd\.oci\.image\.layer\.v1\.tar(?:\+gzip|\+zstd)?"
+    r"|application/vnd\.docker\.image\.rootfs\.diff\.tar(?:\.gzip|\.zstd)?"
+)
 _HALF_CHARACTER = r"\\u[dD][89a-fA-F]"
 
 
@@ -89,6 +93,18 @@ class Manifest:
     def blobs(self) -> tuple[Descriptor, ...]:
         """Config and layers, each digest once."""
         return tuple({entry.digest: entry for entry in (self.config, *self.layers)}.values())
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it is of a container image: by its config, and all its layers are archives."""
+        known = self.config.media_type in media_types.IMAGE_CONFIGS
+        return known and bool(self.layers) and self.foreign is None
+
+    @property
+    def foreign(self) -> Descriptor | None:
+        """The first layer that is not one of an image; None where all are."""
+        others = (entry for entry in self.layers if not re.fullmatch(_LAYER, entry.media_type))
+        return next(others, None)
 
     @property
     def total_bytes(self) -> int:

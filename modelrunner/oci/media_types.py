@@ -9,12 +9,14 @@ OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_IMAGE_CONFIG = "application/vnd.oci.image.config.v1+json"
 OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
+KITOPS_PREFIX = "application/vnd.kitops.modelkit."
 OCI_EMPTY = "application/vnd.oci.empty.v1+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_MANIFEST_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_IMAGE_CONFIG = "application/vnd.docker.container.image.v1+json"
 HELM_CONFIG = "application/vnd.cncf.helm.config.v1+json"
 
+IMAGE_CONFIGS = (OCI_IMAGE_CONFIG, DOCKER_IMAGE_CONFIG)
 MANIFESTS = (OCI_MANIFEST, DOCKER_MANIFEST)
 INDEXES = (OCI_INDEX, DOCKER_MANIFEST_LIST)
 
@@ -57,6 +59,9 @@ ANNOTATION_BASE_DIGEST = "org.opencontainers.image.base.digest"
 ANNOTATION_SOURCE = "org.opencontainers.image.source"
 ANNOTATION_REVISION = "org.opencontainers.image.revision"
 ANNOTATION_PUBLISHED = "vnd.modelrunner.published"
+MODEL_LABELS = "vnd.modelrunner.model."
+"""How the labels begin by which an image of ours says what model is in it."""
+
 ANNOTATION_KIND = "vnd.modelrunner.kind"
 """In an index: what an entry is where it is not a model."""
 ANNOTATION_REFERRERS = "vnd.modelrunner.referrers"

@@ -52,6 +52,7 @@ _ALGORITHM = r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[0-9A-Fa-f]{32,}|sha[0-9]+:.*"
 _TAG = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}"
 _HF_TAG = r"(?:[A-Za-z0-9._/+,=()\[\]!~-]|%(?![01]|7F)[0-9A-F]{2}){1,512}"
 _PATHS = ("./", "../", "/", "~", ".\\", "..\\")
+_IMAGE = "oci://"
 _MAX_NAME = 255
 _MAX_PORT = 65_535
 _ID = r"(?:sha256:)?([0-9a-f]{64})|([0-9a-f]{12})"
@@ -72,6 +73,8 @@ class Reference:
     digest: Digest | None = None
     original_repository: str = field(default="", compare=False)
     revision: str | None = None
+    image: bool = field(default=False, compare=False)
+    """Whether it was written with `oci://`: an image is then taken for one with a model in it."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -80,6 +83,8 @@ class Reference:
         Raises:
             InvalidReferenceError: With a hint at what is wrong.
         """
+        if text.startswith(_IMAGE) and "://" not in text[len(_IMAGE) :]:
+            return replace(cls.parse(text[len(_IMAGE) :]), image=True)
         on_site = reference_at(text)
         if on_site is not None:
             return cls.parse(on_site)
@@ -205,6 +210,7 @@ def is_tag(text: str) -> bool:
 
 def names_tag(text: str) -> bool:
     """Whether a reference is written with a tag, and not completed with the default one."""
+    text = text.removeprefix(_IMAGE)
     return _split_tag(_split_digest(text)[0], text)[1] is not None
 
 

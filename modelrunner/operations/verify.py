@@ -21,6 +21,7 @@ from modelrunner.runtime.images.tree import Deviation, deviations
 from modelrunner.store import referrers
 from modelrunner.store.stamps import is_copy_indeed, is_stamped
 from modelrunner.store.store import Store, StoredModel
+from modelrunner.store.unpacked.record import files_of
 from modelrunner.store.views import copied_layers
 from modelrunner.units import counted
 
@@ -219,7 +220,8 @@ def _blobs_of(store: Store, models: Iterable[StoredModel]) -> dict[Digest, _Blob
     for model in models:
         name = _name_of(model)
         kept = map(_Blob, referrers.reached(store.blobs, model.descriptor))
-        for blob in (*_reached(store, model.descriptor), *kept):
+        unpacked = map(_Blob, files_of(store.layout, model.digest) or ())
+        for blob in (*_reached(store, model.descriptor), *kept, *unpacked):
             entry = found.setdefault(blob.descriptor.digest, blob)
             entry.models.append(name)
     return found

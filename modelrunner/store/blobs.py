@@ -71,6 +71,11 @@ class BlobStore:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
 
+    @property
+    def layout(self) -> Layout:
+        """The places of the store."""
+        return self._layout
+
     def path(self, digest: Digest) -> Path:
         """Where a blob lies, whether it is there or not."""
         return self._layout.blob(digest)

@@ -10,6 +10,7 @@ store/v1/  oci-layout  index.json  lock  CACHEDIR.TAG
            stamps/<hex>.capabilities     what the model of this manifest can do
            stamps/<hex>.copies           how copies of it in views looked when they were read
            views/<manifest hex>/...      real file names, hard-linked
+           unpacked/<manifest hex>       the files that were in its layers, see `store.unpacked`
 ```
 It is an OCI image layout, so `skopeo`, `oras` and `crane` read it; they pass over what the
 standard does not name.
@@ -117,6 +118,11 @@ class Layout:
     def views(self) -> Path:
         """The directory of views."""
         return self.root / "views"
+
+    @property
+    def unpacked(self) -> Path:
+        """The directory of what was unpacked of models."""
+        return self.root / "unpacked"
 
     def blob(self, digest: Digest) -> Path:
         """The file of a blob."""

@@ -20,6 +20,7 @@ from modelrunner.errors import (
     NotInStoreError,
     RemovedMeanwhileError,
     StoreAccessError,
+    UnsupportedArtifactError,
 )
 from modelrunner.huggingface.names import normalized
 from modelrunner.oci import media_types
@@ -28,6 +29,7 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest, parse_manifest
 from modelrunner.oci.model.artifact import ModelArtifact
 from modelrunner.oci.model.config import ModelConfig
+from modelrunner.oci.model.families.image import config_says_model
 from modelrunner.oci.model.layers import Layer
 from modelrunner.oci.near import near_names
 from modelrunner.oci.reference import (
@@ -43,6 +45,7 @@ from modelrunner.store.blobs import BlobStore
 from modelrunner.store.index import Entry, read_index, write_index
 from modelrunner.store.layout import Layout
 from modelrunner.store.referrers import carried, keep, kept, list_of
+from modelrunner.store.unpacked.record import files_of
 from modelrunner.store.views import ensure_view, known_file, known_view
 from modelrunner.text import did_you_mean, sanitize_line
 
@@ -95,12 +98,27 @@ class StoredModel:
 
     @cached_property
     def artifact(self) -> ModelArtifact:
-        """The manifest understood as a model.
+        """The manifest understood as a model, with files in the place of unpacked archives.
 
         Raises:
             UnsupportedArtifactError: Another tool has put something else here.
         """
-        return ModelArtifact.from_manifest(self.manifest)
+        whole = self._whole()
+        files = files_of(self.layout, self.digest) if whole.is_archived else None
+        return whole if files is None else whole.with_files(files)
+
+    def _whole(self) -> ModelArtifact:
+        """The manifest understood as a model, with its archives as they are."""
+        try:
+            return ModelArtifact.from_manifest(self.manifest)
+        except UnsupportedArtifactError:
+            if not self.manifest.is_image:
+                raise
+            # one that does not say so was unpacked before it got its name
+            raw = BlobStore(self.layout).read(self.manifest.config)
+            if files_of(self.layout, self.digest) is None and not config_says_model(raw):
+                raise
+            return ModelArtifact.from_manifest(self.manifest, image=True)
 
     @property
     def is_runnable(self) -> bool:
@@ -135,6 +153,7 @@ class StoredModel:
         Raises:
             CorruptStoreError: Weights, or a file in the directory, are missing or damaged.
         """
+        self.unpack()
         blobs = BlobStore(self.layout)
         main = self.artifact.main
         for layer in self.artifact.files if main is None else self.artifact.weights:
@@ -144,7 +163,23 @@ class StoredModel:
 
     def view(self) -> Path:
         """The directory with the model's files under their real names."""
+        self.unpack()
         return ensure_view(self.layout, self.artifact)
+
+    def unpack(self) -> None:
+        """Unpack what is in archives, where that is not done yet, or not right any more.
+
+        Raises:
+            IntegrityError: An archive is damaged or hostile.
+            DiskFullError, StoreAccessError: It cannot be written.
+        """
+        whole = self._whole()
+        if whole.is_archived:
+            # few models have archives, and this loads what decompresses
+            from modelrunner.store.unpacked.unpack import unpack_model
+
+            unpack_model(self.layout, whole)
+            self.__dict__.pop("artifact", None)
 
     @property
     def path(self) -> Path | None:

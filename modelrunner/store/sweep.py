@@ -27,6 +27,7 @@ from modelrunner.store import referrers
 from modelrunner.store.blobs import BlobStore
 from modelrunner.store.layout import Layout
 from modelrunner.store.store import Store, StoredModel
+from modelrunner.store.unpacked.record import files_of
 
 _HEX = re.compile(r"[0-9a-f]{64}")
 _MAX_NESTING = 8
@@ -86,6 +87,7 @@ def remove_blobs_of(store: Store, model: StoredModel) -> int:
             freed += _remove_blob(store, digest)
             for note in store.layout.notes(digest.hex):
                 note.unlink(missing_ok=True)
+        (store.layout.unpacked / model.digest.hex).unlink(missing_ok=True)
         return freed
 
 
@@ -152,9 +154,10 @@ def live_digests(store: Store) -> frozenset[Digest] | None:
 
 
 def _needed(blobs: BlobStore, descriptor: Descriptor) -> frozenset[Digest]:
-    """What an entry of the index reaches, and what is kept because it refers to that."""
+    """What an entry of the index reaches, what refers to that, and what was unpacked of it."""
     kept = referrers.reached(blobs, descriptor)
-    return _reached(blobs, descriptor).union(entry.digest for entry in kept)
+    unpacked = files_of(blobs.layout, descriptor.digest) or ()
+    return _reached(blobs, descriptor).union(entry.digest for entry in (*kept, *unpacked))
 
 
 def _reached(blobs: BlobStore, descriptor: Descriptor, depth: int = 0) -> frozenset[Digest]:
@@ -185,6 +188,7 @@ def _found(store: Store, *, still: bool, partials: bool) -> Iterator[Leftover]:
         alive = {digest.hex for digest in live}
         yield from _dead(store.layout.blobs, alive, "blob")
         yield from _dead(store.layout.views, alive, "view")
+        yield from _dead(store.layout.unpacked, alive, "view")
     yield from _temporaries(store.layout)
     for path in _files(store.layout.quarantine):
         yield Leftover(path, "temporary", _size(path))
@@ -200,7 +204,8 @@ def _dead(folder: Path, alive: set[str], kind: str) -> Iterator[Leftover]:
 
 def _temporaries(layout: Layout) -> Iterator[Leftover]:
     new = time.time() - SECONDS_IN_USE
-    for folder in (layout.root, layout.blobs, layout.ingest, layout.stamps, layout.views):
+    folders = (layout.root, layout.blobs, layout.ingest, layout.stamps, layout.views)
+    for folder in (*folders, layout.unpacked):
         for path in _files(folder):
             # those that are gone by now were somebody's
             with suppress(FileNotFoundError):

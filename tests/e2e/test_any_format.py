@@ -16,6 +16,7 @@ from tests.support.artifacts import (
     ollama_artifact,
     plain_artifact,
     safetensors_artifact,
+    tar_of,
 )
 from tests.support.ollama_registry import OllamaRegistry
 from tests.support.registry import Cdn, Registry
@@ -261,17 +262,17 @@ def test_a_model_of_ollamas_registry_is_locked_and_pulled_by_its_lock(
     assert away("verify", "--deep").returncode == 0
 
 
-def test_weights_in_an_archive_are_placed_as_the_archive(
-    cli: CommandLine, registry: Registry, project: Path
+def test_weights_in_an_archive_are_placed_out_of_it(
+    cli: CommandLine, registry: Registry, project: Path, weights: bytes
 ) -> None:
-    made = modelpack_artifact(b"GGUF", compressed=True)
+    made = modelpack_artifact(weights, compressed=True)
     registry.add(made, "team/packed", ["1"])
     name = registry.reference("team/packed:1")
     assert cli("pull", name, "--output", "out").returncode == 0
-    assert (project / "out/model.gguf.tar.gz").read_bytes() == made.layers[0]
-    done = cli("run", name, "hi")
-    assert done.returncode == 10
-    assert "the weights are in an archive" in done.stderr
+    assert (project / "out/model.gguf").resolve().read_bytes() == weights
+    remote = cli("estimate", name, MODELRUNNER_HOME=str(project / "other"))
+    assert remote.returncode == 10
+    assert f"hint: run `modelrunner pull {name}` first" in remote.stderr
 
 
 def test_an_app_gets_no_model_that_cannot_be_run(cli: CommandLine) -> None:
@@ -288,7 +289,8 @@ def test_a_model_of_another_format_is_not_a_draft(cli: CommandLine, tiny: Artifa
     assert (done.returncode, "safetensors" in done.stderr) == (10, True)
 
 
-def test_a_dockers_layer_of_another_kind_keeps_its_name(cli: CommandLine, weights: bytes) -> None:
-    more = [Layer(f"{DOCKER_AI}.dir.tar", b"tar", "templates")]
+def test_a_directory_of_dockers_model_is_unpacked(cli: CommandLine, weights: bytes) -> None:
+    tar = tar_of({"templates/chat.txt": b"text"})
+    more = [Layer(f"{DOCKER_AI}.dir.tar", tar, "templates")]
     model = put(cli.store, docker_artifact(weights, more=more), "ai/m:1")
-    assert (model.view() / "templates.tar").read_bytes() == b"tar"
+    assert (model.view() / "templates" / "chat.txt").read_bytes() == b"text"

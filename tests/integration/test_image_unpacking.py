@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from modelrunner.archives.layers import Limits
+from modelrunner.archives.unpack import LayerFile, unpack
 from modelrunner.errors import DigestMismatchError, IntegrityError, UnsupportedArtifactError
 from modelrunner.oci.digest import Digest
-from modelrunner.runtime.images.layers import Limits
-from modelrunner.runtime.images.unpack import LayerFile, unpack
 from tests.support.images import Item, Packed, directory, hardlink, packed, symlink, tar_of
 
 SECRET = "the content of a file outside"

@@ -373,13 +373,17 @@ def test_blob_that_is_listed_and_missing_is_the_registrys_fault(registry, pullin
 
 
 @pytest.mark.parametrize(
-    "artifact", [helm_like_artifact(), image_artifact(), index_artifact(image_artifact())]
+    ("artifact", "blobs"),
+    # the config of an image may say that there is a model in it
+    [(helm_like_artifact(), 0), (image_artifact(), 1), (index_artifact(image_artifact()), 1)],
 )
-def test_what_is_no_model_for_us_is_refused_before_a_blob_moves(registry, pulling, artifact):
+def test_what_is_no_model_for_us_is_refused_before_a_layer_moves(
+    registry, pulling, artifact, blobs
+):
     registry.add(artifact, "o/x", tags=["1"])
     with pytest.raises(UnsupportedArtifactError):
         pulling.pull(registry.reference("o/x:1"))
-    assert_nothing_stored(pulling, registry)
+    assert_nothing_stored(pulling, registry, blobs=blobs)
 
 
 # Registries that are down, or in trouble.

@@ -18,6 +18,7 @@ from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.manifest import MAX_BYTES, Index, Manifest
 from modelrunner.oci.model.config import Family, ModelConfig
+from modelrunner.oci.model.families.files import FILES_FAMILY
 from modelrunner.oci.model.families.known import family_of
 from modelrunner.oci.model.families.ollama import settings_of
 from modelrunner.oci.model.formats import ADAPTER, FILES, GGUF, PROJECTOR
@@ -55,12 +56,15 @@ class ModelArtifact:
     format: str
 
     @classmethod
-    def from_manifest(cls, manifest: Manifest | Index, name: str = "REF") -> Self:
+    def from_manifest(
+        cls, manifest: Manifest | Index, name: str = "REF", *, image: bool = False
+    ) -> Self:
         """Understands a manifest, before any blob of it is asked for.
 
         Args:
             manifest: It.
             name: The full reference that other tools can take, for hints.
+            image: Whether an image is known to have a model in it, whatever its manifest says.
 
         Raises:
             UnsupportedArtifactError: It is not a model; the message says what it is.
@@ -73,22 +77,48 @@ class ModelArtifact:
                 hint="name the one you want by digest: REPOSITORY@sha256:HEX",
                 manifests=[str(entry.digest) for entry in manifest.manifests[:20]],
             )
-        family = family_of(manifest)
+        family = family_of(manifest, image=image)
         if family is None:
             raise unknown_family(manifest, _named_layers(manifest), name)
         if manifest.config.size > MAX_BYTES:
             raise MalformedManifestError(
                 f"the model's config has {manifest.config.size} bytes, more than {MAX_BYTES}"
             )
-        found = _promoted([family.layer_of(entry) for entry in manifest.layers])
+        found = [family.layer_of(entry) for entry in manifest.layers]
+        return cls._made(manifest, family.name, found, one_model=family.one_model)
+
+    def with_files(self, files: Sequence[Descriptor]) -> Self:
+        """The model with files in the place of the archives that they were in.
+
+        Args:
+            files: Named by their annotations.
+
+        Raises:
+            UnsupportedArtifactError: None of them is weights.
+            MalformedManifestError: Two files have one name, or a shard is missing.
+        """
+        found = [layer for layer in self.layers if not layer.archived]
+        found += [FILES_FAMILY.layer_of(file) for file in files]
+        return self._made(self.manifest, self.family, found, one_model=False)
+
+    @classmethod
+    def _made(
+        cls, manifest: Manifest, family: Family, layers: list[Layer], *, one_model: bool
+    ) -> Self:
+        found = _promoted(layers)
         if not any(layer.role in _MODELS or layer.archived for layer in found):
             raise no_weights(found)
         format_ = _format_of(found)
-        layers = name_layers(_with_weights_of(found, format_), several=not family.one_model)
-        if family.one_model:
+        named = name_layers(_with_weights_of(found, format_), several=not one_model)
+        if one_model:
             for role in (Role.PROJECTOR, Role.ADAPTER):
-                _require_one(role, layers)
-        return cls(manifest, family.name, layers, format_)
+                _require_one(role, named)
+        return cls(manifest, family, named, format_)
+
+    @property
+    def is_archived(self) -> bool:
+        """Whether files of the model are in archives."""
+        return any(layer.archived for layer in self.layers)
 
     @property
     def weights(self) -> tuple[Layer, ...]:

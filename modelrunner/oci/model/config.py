@@ -13,12 +13,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, Self, get_args
 
+from modelrunner.oci import media_types
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import parse_json
 from modelrunner.text import sanitize_line
 
 Family = Literal["docker", "modelpack", "ollama", "kitops", "image", "files"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
+EPOCH = "1970-01-01T00:00:00Z"
+_FACTS = ("format", "architecture", "parameters", "quantization")
 MAX_CONTEXT = 10**11
 
 
@@ -106,6 +109,21 @@ class ModelConfig:
                 quantization=_text(value, "file_type"),
             )
         config, descriptor = _mapping(value, "config"), _mapping(value, "descriptor")
+        if family == "image":
+            labels = _mapping(config, "Labels")
+            said = {fact: _text(labels, f"{media_types.MODEL_LABELS}{fact}") for fact in _FACTS}
+            return cls(
+                family,
+                format=said["format"],
+                architecture=said["architecture"],
+                parameters=said["parameters"],
+                quantization=said["quantization"],
+                # images that are the same wherever they are made say this
+                created=None if value.get("created") == EPOCH else _text(value, "created"),
+            )
+        if family == "kitops":
+            # a Kitfile says nothing of what is shown
+            return cls(family)
         gguf = {
             str(key): text
             for key, text in _mapping(config, "gguf").items()

@@ -17,7 +17,6 @@ from modelrunner.text import sanitize_line
 
 _SHOWN = 5
 _IMAGES = (media_types.OCI_IMAGE_CONFIG, media_types.DOCKER_IMAGE_CONFIG)
-_MODEL_ANNOTATIONS = ("org.cnai.model.", "org.cncf.model.", "org.containers.type")
 
 
 class _Family(NamedTuple):
@@ -50,14 +49,6 @@ class _Family(NamedTuple):
 
 # those that are known by their layers come first: their configs are often those of images
 _FAMILIES = (
-    _Family(
-        "modelkit",
-        "a ModelKit of KitOps",
-        "unpack it with `kit unpack REF`, then run `modelrunner import FILE.gguf`",
-        configs=("application/vnd.kitops.modelkit.",),
-        artifacts=("application/vnd.kitops.modelkit.",),
-        layers=("application/vnd.kitops.modelkit.",),
-    ),
     _Family(
         "cnai",
         "a model in the format that preceded CNCF ModelPack",
@@ -216,7 +207,7 @@ def unknown_family(
         if family.has(manifest):
             return _error(f"this is {family.what}", family.hint, name, family.kind, facts)
     if manifest.config.media_type in _IMAGES:
-        return _image(manifest, name, facts)
+        return _image(name, facts)
     if manifest.config.media_type.startswith(
         (media_types.DOCKER_CONFIG_PREFIX, media_types.MODELPACK_CONFIG_PREFIX)
     ):
@@ -262,13 +253,12 @@ def not_runnable(layers: Sequence[Layer], format_: str, name: str) -> Unsupporte
         name: What people call it, for hints.
     """
     weights = [layer for layer in layers if layer.role is Role.WEIGHTS]
-    archived = next((layer for layer in weights if layer.archived), None)
-    if archived is not None:
+    archived = next((layer for layer in layers if layer.archived), None)
+    if archived is not None and all(layer.archived for layer in weights):
         media_type = sanitize_line(archived.descriptor.media_type, 120)
         return UnsupportedArtifactError(
-            f"the weights are in an archive ({media_type})",
-            hint=f"extract it with `modctl pull {name} --extract-from-remote --extract-dir DIR`, "
-            "then run `modelrunner import DIR/FILE.gguf`",
+            f"the weights are in an archive ({media_type}), which only a pull unpacks",
+            hint=f"run `modelrunner pull {name}` first",
             format="tar",
         )
     if format_ == formats.ADAPTER and any(layer.role is Role.ADAPTER for layer in layers):
@@ -294,22 +284,11 @@ def not_runnable(layers: Sequence[Layer], format_: str, name: str) -> Unsupporte
     )
 
 
-def _image(manifest: Manifest, name: str, facts: dict[str, str]) -> UnsupportedArtifactError:
-    keys = [*manifest.annotations, *(key for each in manifest.layers for key in each.annotations)]
-    if any(key.startswith(_MODEL_ANNOTATIONS) for key in keys):
-        return _error(
-            "this is a container image with a model in it (a modelcar), not a model artifact",
-            "use it with `ramalama pull oci://REF` or KServe; or copy the files out with "
-            "`podman create --name m REF x` and `podman cp m:/models .`, then run "
-            "`modelrunner import models`",
-            name,
-            "modelcar",
-            facts,
-        )
+def _image(name: str, facts: dict[str, str]) -> UnsupportedArtifactError:
     return _error(
         "this is a container image, not a model",
-        "run it with `docker run` or `podman run`; if it contains a model (a modelcar), "
-        "copy the files out with `podman create --name m REF x` and `podman cp m:/models .`",
+        "run it with `docker run` or `podman run`; if it contains a model under /models (a "
+        "modelcar), pull it as `oci://REF`",
         name,
         "image",
         facts,

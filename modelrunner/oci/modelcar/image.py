@@ -19,8 +19,6 @@ from modelrunner.oci.modelcar.layer import FOLDER
 
 PLATFORMS = (Platform("linux", "amd64"), Platform("linux", "arm64"))
 
-NAME = "vnd.modelrunner.model.name"
-DIGEST = "vnd.modelrunner.model.digest"
 _KIND = ("org.containers.type", "ai.image.model.raw")
 """By which Podman and RamaLama know the image of a model."""
 _EPOCH = "1970-01-01T00:00:00Z"
@@ -47,10 +45,11 @@ class About:
         said = {
             _KIND[0]: _KIND[1],
             "org.opencontainers.image.title": self.title,
-            NAME: self.name,
-            DIGEST: None if self.digest is None else str(self.digest),
+            f"{media_types.MODEL_LABELS}name": self.name,
+            f"{media_types.MODEL_LABELS}digest": None if self.digest is None else str(self.digest),
         }
-        said |= {f"vnd.modelrunner.model.{key}": text for key, text in (self.facts or {}).items()}
+        facts = self.facts or {}
+        said |= {f"{media_types.MODEL_LABELS}{key}": text for key, text in facts.items()}
         return {key: text for key, text in sorted(said.items()) if text}
 
 

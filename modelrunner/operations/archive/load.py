@@ -25,8 +25,9 @@ from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.image import read_config, require_image
-from modelrunner.oci.manifest import MAX_BYTES, Manifest, parse_manifest
+from modelrunner.oci.manifest import MAX_BYTES, Index, Manifest, parse_manifest
 from modelrunner.oci.model.artifact import ModelArtifact
+from modelrunner.oci.model.families.image import config_says_model
 from modelrunner.oci.reference import Reference
 from modelrunner.oci.referrers import Referrer
 from modelrunner.oci.tar import Readable
@@ -218,10 +219,10 @@ class Loader:
                 require_image(found, named[digest][0].short)
                 plan.append(_PlannedModel(found, named[digest], is_image=True))
                 continue
-            artifact = ModelArtifact.from_manifest(found)
-            require_names(artifact)
+            model = _understood(found, self._config_of(found))
+            require_names(model)
             kept = tuple(referrers.get(digest, ()))
-            one = _PlannedModel(artifact.manifest, named[digest], is_image=False, referrers=kept)
+            one = _PlannedModel(model.manifest, named[digest], is_image=False, referrers=kept)
             plan.append(one)
         # what a model needs counts, whatever is said of it elsewhere
         manifests = (
@@ -272,11 +273,23 @@ class Loader:
             )
 
     def _require_model(self, one: _PlannedModel, config: bytes) -> None:
-        artifact = ModelArtifact.from_manifest(one.manifest)
+        artifact = _understood(one.manifest, config)
         artifact.config(config)
         name = one.names[0].short if one.names else one.manifest.digest.short
         for layer in artifact.layers:
             require_gguf(self._store.blobs, name, layer)
+        if artifact.is_archived:
+            # what cannot be unpacked gets no name; few models have archives
+            from modelrunner.store.unpacked.unpack import unpack_model
+
+            require_names(unpack_model(self._store.layout, artifact))
+
+    def _config_of(self, found: Manifest | Index) -> bytes | None:
+        """The config of an image, where it has come already; what it says is looked at later."""
+        if isinstance(found, Index) or not found.is_image:
+            return None
+        good = self._store.blobs.state(found.config) == "good"
+        return self._store.blobs.read(found.config) if good else None
 
     def _add(self, one: _PlannedModel) -> Loaded:
         return self._add_image(one) if one.is_image else self._add_model(one)
@@ -395,4 +408,20 @@ def _duplicate(name: str) -> IntegrityError:
     return IntegrityError(
         f"duplicate entry in the archive: {name}",
         hint="create the archive again with `modelrunner save`",
+    )
+
+
+def _understood(manifest: Manifest | Index, config: bytes | None) -> ModelArtifact:
+    """Accept the manifest of a model, or of an image whose config says that it has one.
+
+    Args:
+        manifest: It.
+        config: The config of an image, None where it has not come yet.
+
+    Raises:
+        UnsupportedArtifactError: It is something else.
+    """
+    image = isinstance(manifest, Manifest) and manifest.is_image
+    return ModelArtifact.from_manifest(
+        manifest, image=image and (config is None or config_says_model(config))
     )

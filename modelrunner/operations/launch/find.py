@@ -42,6 +42,7 @@ def find_or_pull(
         model, name = pulled.model, pulled.name.short
     else:
         name = _name_of(store, model, text)
+    model.unpack()
     model.artifact.require_runnable(name)
     return model, name
 

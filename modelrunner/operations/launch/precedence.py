@@ -218,6 +218,7 @@ class Precedence:
                 hint="check the path, or use a model of the local store (`modelrunner list`)",
             )
         model = self.store.resolve(text)
+        model.unpack()
         model.artifact.require_runnable(text)
         return model.weights()
 

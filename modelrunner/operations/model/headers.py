@@ -88,6 +88,7 @@ def of_stored(model: StoredModel) -> Headers:
         MalformedGGUFError: A file is not a GGUF, or cut off.
         CorruptStoreError: A blob is missing.
     """
+    model.unpack()
     model.artifact.require_runnable(name_of(model))
     found = []
     for layer in model.artifact.weights:

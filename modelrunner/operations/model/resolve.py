@@ -18,7 +18,9 @@ from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.manifest import Index, Manifest
 from modelrunner.oci.model.artifact import ModelArtifact
+from modelrunner.oci.model.families.image import config_says_model
 from modelrunner.oci.reference import Reference
+from modelrunner.operations.model.configs import raw_of_remote
 from modelrunner.registry.source import Source
 from modelrunner.text import sanitize_line
 from modelrunner.units import counted, format_size
@@ -27,6 +29,9 @@ MAX_MANIFESTS = 32
 """Manifests of one index that are looked at."""
 
 MAX_NESTING = 3
+_IMAGES = 4
+"""Images of one index whose configs are looked at."""
+
 _SHOWN = 6
 
 
@@ -35,6 +40,7 @@ class _Findings:
     """What an index has: models, and why the rest is none."""
 
     models: list[ModelArtifact] = field(default_factory=list)
+    images: list[Manifest] = field(default_factory=list)
     errors: list[ModelRunnerError] = field(default_factory=list)
     looked_at: int = 0
 
@@ -56,9 +62,15 @@ def artifact_at(
     """
     manifest = manifest or source.manifest(reference)
     if not isinstance(manifest, Index):
-        return ModelArtifact.from_manifest(manifest, _for_others(reference))
+        return _understood(source, reference, manifest)
     found = _Findings()
     _look(source, reference, manifest, found, 0)
+    if not found.models:
+        found.models = [
+            _as_image(reference, image)
+            for image in found.images[:_IMAGES]
+            if _says_model(source, reference, image)
+        ]
     several = {tuple(layer.digest for layer in model.manifest.layers) for model in found.models}
     if len(several) == 1:
         return found.models[0]
@@ -86,15 +98,41 @@ def _look(source: Source, reference: Reference, index: Index, found: _Findings, 
         if found.looked_at >= MAX_MANIFESTS:
             return
         found.looked_at += 1
+        manifest = None
         try:
             manifest = source.manifest(reference.with_digest(entry.digest))
             if not isinstance(manifest, Index):
-                named = _for_others(reference)
-                found.models.append(ModelArtifact.from_manifest(manifest, named))
+                found.models.append(
+                    ModelArtifact.from_manifest(
+                        manifest, _for_others(reference), image=reference.image
+                    )
+                )
             elif depth < MAX_NESTING:
                 _look(source, reference, manifest, found, depth + 1)
         except (UnsupportedArtifactError, ManifestNotFoundError, IntegrityError) as exc:
             found.errors.append(exc)
+            if isinstance(manifest, Manifest) and manifest.is_image:
+                found.images.append(manifest)
+
+
+def _understood(source: Source, reference: Reference, manifest: Manifest) -> ModelArtifact:
+    """A manifest as a model; of an image, its config may say that there is one in it."""
+    name = _for_others(reference)
+    try:
+        return ModelArtifact.from_manifest(manifest, name, image=reference.image)
+    except UnsupportedArtifactError:
+        if not (manifest.is_image and _says_model(source, reference, manifest)):
+            raise
+        return _as_image(reference, manifest)
+
+
+def _as_image(reference: Reference, manifest: Manifest) -> ModelArtifact:
+    return ModelArtifact.from_manifest(manifest, _for_others(reference), image=True)
+
+
+def _says_model(source: Source, reference: Reference, image: Manifest) -> bool:
+    """Whether the config of an image says that there is a model in it."""
+    return config_says_model(raw_of_remote(source, reference, image.config))
 
 
 def _for_others(reference: Reference) -> str:

@@ -225,6 +225,11 @@ class Puller:
             beside = None if keeping is None else keeping.begin(self.store, exact, manifest.digest)
             results = self._bring_absent(reference, artifact, fetcher)
             found, kept = ((), None) if beside is None else beside.finish()
+            if artifact.is_archived:
+                # what cannot be unpacked gets no name
+                from modelrunner.store.unpacked.unpack import unpack_model
+
+                require_names(unpack_model(self.store.layout, artifact))
             names, aliases = self._names(self.store.find(exact), pinned)
 
             def add() -> StoredModel:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from modelrunner.archives.unpack import LayerFile, unpack
 from modelrunner.disk.files import disk_errors
 from modelrunner.disk.lock import held
 from modelrunner.errors import (
@@ -43,7 +44,6 @@ from modelrunner.registry.source import Source
 from modelrunner.runtime.images.library import Installed, Library
 from modelrunner.runtime.images.program import backend_named, backends_in, program_in
 from modelrunner.runtime.images.tree import deviations, note_files
-from modelrunner.runtime.images.unpack import LayerFile, unpack
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.store.sweep import live_digests, remove_blobs_of
 from modelrunner.transfer.budget import Budget

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from modelrunner.archives.unpack import remove_tree
 from modelrunner.disk.files import (
     TEMPORARY_PREFIX,
     disk_errors,
@@ -33,7 +34,6 @@ from modelrunner.disk.inside import make_directory, read_inside
 from modelrunner.disk.lock import held
 from modelrunner.errors import ModelRunnerError, RuntimeUnavailableError
 from modelrunner.oci.digest import Digest
-from modelrunner.runtime.images.unpack import remove_tree
 from modelrunner.text import closest, did_you_mean
 from modelrunner.wire import parse_json
 

@@ -103,7 +103,7 @@ def test_a_reference_is_completed(text, canonical):
         (HEX, "write NAME@sha256:HEX"),
         (SHA, "write NAME@sha256:HEX"),
         ("http://localhost:5000/o/m", "leave out http://"),
-        ("oci://ai/smollm2", "leave out oci://"),
+        ("oci://https://ai/smollm2", "leave out oci://"),
         ("ai/smollm2:-tag", "a tag has up to 128 letters"),
         ("ai/smollm2:.tag", "a tag has up to 128 letters"),
         ("ai/smollm2:ta g", "a tag has up to 128 letters"),
@@ -308,3 +308,12 @@ def test_name_made_on_this_machine_is_recognized(text, local):
 )
 def test_tag_is_written_or_the_default(text, written):
     assert names_tag(text) is written
+
+
+def test_a_prefix_says_that_an_image_has_a_model():
+    found = Reference.parse("oci://localhost:5000/team/car:1")
+    assert found.image
+    assert str(found) == "localhost:5000/team/car:1"
+    assert found == Reference.parse("localhost:5000/team/car:1")
+    assert found.with_tag("2").image
+    assert not Reference.parse("team/car:1").image

@@ -4,12 +4,21 @@ from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.model.families.docker import DOCKER
 from modelrunner.oci.model.families.family import ArtifactFamily
 from modelrunner.oci.model.families.files import FILES_FAMILY
+from modelrunner.oci.model.families.image import IMAGE_FAMILY
+from modelrunner.oci.model.families.kitops import KITOPS_FAMILY
 from modelrunner.oci.model.families.modelpack import MODELPACK
 from modelrunner.oci.model.families.ollama import OLLAMA_FAMILY
 
-_KNOWN = (DOCKER, MODELPACK, OLLAMA_FAMILY, FILES_FAMILY)
+_KNOWN = (DOCKER, MODELPACK, OLLAMA_FAMILY, KITOPS_FAMILY, IMAGE_FAMILY, FILES_FAMILY)
 
 
-def family_of(manifest: Manifest) -> ArtifactFamily | None:
-    """The family that a manifest is of, None where it is not a model."""
+def family_of(manifest: Manifest, *, image: bool = False) -> ArtifactFamily | None:
+    """The family that a manifest is of, None where it is not a model.
+
+    Args:
+        manifest: It.
+        image: Whether an image is known to have a model in it, whatever its manifest says.
+    """
+    if image and manifest.is_image:
+        return IMAGE_FAMILY
     return next((family for family in _KNOWN if family.recognizes(manifest)), None)

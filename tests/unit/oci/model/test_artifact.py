@@ -361,7 +361,7 @@ NOT_RUN = {
     "safetensors": (artifacts.safetensors_artifact(), "safetensors", "vLLM"),
     "safetensors v0.1": (artifacts.safetensors_artifact(version="v0.1"), "safetensors", "vLLM"),
     "DDUF": (artifacts.dduf_artifact(), "DDUF", "diffusers"),
-    "compressed weights": (modelpack_artifact(b"GGUF", compressed=True), "archive", "extract it"),
+    "compressed weights": (modelpack_artifact(b"GGUF", compressed=True), "archive", "pull REF"),
     "raw safetensors": (
         modelpack_artifact(b"{}", filenames=["model.safetensors"]),
         "safetensors",

@@ -50,15 +50,6 @@ def manifest(
 
 KIT = "application/vnd.kitops.modelkit."
 WHOLE = {
-    "kit pack": (
-        manifest(
-            f"{KIT}config.v1+json",
-            descriptor(f"{KIT}model.v1.tar+gzip", "w"),
-            descriptor(f"{KIT}docs.v1.tar+gzip", "d"),
-        ),
-        "this is a ModelKit of KitOps",
-        f"unpack it with `kit unpack {NAME}`, then run `modelrunner import FILE.gguf`",
-    ),
     "a file that is none of these": (
         manifest(EMPTY, titled("text/plain", "README.md"), artifact_type="application/vnd.acme"),
         (
@@ -66,19 +57,6 @@ WHOLE = {
             "artifact type application/vnd.acme"
         ),
         f"download its files with `oras pull {NAME}`",
-    ),
-    "modelcar of RamaLama": (
-        manifest(
-            OCI_IMAGE,
-            descriptor("application/vnd.oci.image.layer.v1.tar+gzip", "w"),
-            annotations={"org.cncf.model.title": "tiny"},
-        ),
-        "this is a container image with a model in it (a modelcar), not a model artifact",
-        (
-            f"use it with `ramalama pull oci://{NAME}` or KServe; or copy the files out with "
-            f"`podman create --name m {NAME} x` and `podman cp m:/models .`, then run "
-            "`modelrunner import models`"
-        ),
     ),
     "image": (
         manifest(
@@ -88,9 +66,8 @@ WHOLE = {
         ),
         "this is a container image, not a model",
         (
-            "run it with `docker run` or `podman run`; if it contains a model (a modelcar), "
-            f"copy the files out with `podman create --name m {NAME} x` and `podman cp "
-            "m:/models .`"
+            "run it with `docker run` or `podman run`; if it contains a model under /models (a "
+            f"modelcar), pull it as `oci://{NAME}`"
         ),
     ),
     "helm push": (
@@ -238,10 +215,7 @@ def test_weights_of_other_formats_are_named_with_what_runs_them(
     assert runs in (error.hint or "")
 
 
-def test_weights_in_an_archive_are_not_run_and_named_with_the_command_that_unpacks_them() -> None:
+def test_weights_in_an_archive_are_not_run_before_a_pull_unpacks_them() -> None:
     config = "application/vnd.cncf.model.config.v1+json"
     error = not_run(manifest(config, titled("application/vnd.cncf.model.weight.v1.tar", "m")))
-    assert error.hint == (
-        f"extract it with `modctl pull {NAME} --extract-from-remote --extract-dir DIR`, then "
-        "run `modelrunner import DIR/FILE.gguf`"
-    )
+    assert error.hint == f"run `modelrunner pull {NAME}` first"

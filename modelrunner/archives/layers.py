@@ -1,7 +1,7 @@
-"""The entries of an image's layer, as they come out of its archive; nothing of it is trusted.
+"""The entries of a layer, as they come out of its archive; nothing of it is trusted.
 
-A layer is a tar, as it is or packed with gzip or zstd; its config has the digest of the tar, which
-is compared when the last byte was read.
+A layer is a tar, as it is or packed with gzip or zstd. The config of an image has the digest of
+the tar, which is compared when the last byte was read.
 """
 
 import hashlib
@@ -31,7 +31,27 @@ from modelrunner.oci.tar import TarEntries, TarErrors, TarHeader
 from modelrunner.text import sanitize_line
 from modelrunner.units import format_size
 
-REPORT = "the image is damaged or hostile: install another one, and report it to its publisher"
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """How errors speak of what is unpacked.
+
+    Attributes:
+        noun: What it is.
+        report: What to do where it is not right.
+        unsupported: What to do where it has entries that nobody understands.
+    """
+
+    noun: str = "image"
+    report: str = (
+        "the image is damaged or hostile: install another one, and report it to its publisher"
+    )
+    unsupported: str = "install another image: sparse files and special entries are not supported"
+
+    def error(self, text: str) -> IntegrityError:
+        """The error for something that is not right."""
+        return IntegrityError(text, hint=self.report)
+
 
 _CHUNK = 1024 * 1024
 _GZIP = b"\x1f\x8b"
@@ -53,7 +73,7 @@ Kind = Literal["file", "directory", "symlink", "hardlink", "device"]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What an image may ask of a disk.
+    """What layers may ask of a disk.
 
     Attributes:
         bytes: What all layers have unpacked.
@@ -72,9 +92,10 @@ class Limits:
 
 @dataclass(slots=True)
 class Spent:
-    """What the layers of one image have asked for so far."""
+    """What the layers of one image or model have asked for so far."""
 
     limits: Limits = field(default_factory=Limits)
+    words: Words = field(default_factory=Words)
     bytes: int = 0
     entries: int = 0
 
@@ -86,9 +107,8 @@ class Spent:
         """
         self.bytes += count
         if self.bytes > self.limits.bytes:
-            raise IntegrityError(
-                f"the image unpacks to more than {format_size(self.limits.bytes)}", hint=REPORT
-            )
+            most = format_size(self.limits.bytes)
+            raise self.words.error(f"the {self.words.noun} unpacks to more than {most}")
 
     def entered(self) -> None:
         """Count an entry.
@@ -98,9 +118,8 @@ class Spent:
         """
         self.entries += 1
         if self.entries > self.limits.entries:
-            raise IntegrityError(
-                f"the image has more than {self.limits.entries} entries", hint=REPORT
-            )
+            most = self.limits.entries
+            raise self.words.error(f"the {self.words.noun} has more than {most} entries")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +140,7 @@ class _Unpacked:
     def __init__(self, file: InsideFile, size: int, spent: Spent) -> None:
         self._file = file
         self._spent = spent
+        self._words = spent.words
         self._most = max(spent.limits.small, size * spent.limits.ratio)
         self._hash = hashlib.sha256()
         self._count = 0
@@ -142,10 +162,9 @@ class _Unpacked:
             self._count += len(piece)
             self._spent.unpacked(len(piece))
             if self._count > self._most:
-                raise IntegrityError(
-                    f"a layer of the image unpacks to more than {format_size(self._most)}, "
-                    f"{self._spent.limits.ratio} times its size",
-                    hint=REPORT,
+                raise self._words.error(
+                    f"a layer of the {self._words.noun} unpacks to more than "
+                    f"{format_size(self._most)}, {self._spent.limits.ratio} times its size"
                 )
             self._rest = memoryview(piece)
         found, self._rest = self._rest[:size], self._rest[size:]
@@ -173,12 +192,13 @@ class _Unpacked:
                 try:
                     piece = member.decompress(chunk, _CHUNK)
                 except zlib.error as exc:
-                    raise IntegrityError("a layer of the image is not gzip", hint=REPORT) from exc
+                    what = f"a layer of the {self._words.noun} is not gzip"
+                    raise self._words.error(what) from exc
                 chunk = member.unconsumed_tail
                 if not chunk and not member.eof:
                     chunk = self._file.read(_CHUNK)
                     if not chunk and not piece:
-                        raise _cut()
+                        raise _cut(self._words)
                 yield piece
             chunk = (member.unused_data or self._file.read(_CHUNK)).lstrip(b"\0")
 
@@ -191,12 +211,13 @@ class _Unpacked:
                 try:
                     piece = frame.decompress(chunk, max_length=_CHUNK)
                 except zstd.ZstdError as exc:
-                    raise IntegrityError("a layer of the image is not zstd", hint=REPORT) from exc
+                    what = f"a layer of the {self._words.noun} is not zstd"
+                    raise self._words.error(what) from exc
                 chunk = b""
                 if frame.needs_input and not frame.eof:
                     chunk = self._file.read(_CHUNK)
                     if not chunk:
-                        raise _cut()
+                        raise _cut(self._words)
                 yield piece
             chunk = frame.unused_data or self._file.read(_CHUNK)
 
@@ -208,12 +229,12 @@ def _zstd() -> Any:  # noqa: ANN401 - a module
     return importlib.import_module(name)
 
 
-def entries(blob: Path, diff_id: Digest, spent: Spent) -> Iterator[Entry]:
+def entries(blob: Path, diff_id: Digest | None, spent: Spent) -> Iterator[Entry]:
     """The entries of a layer in their order.
 
     Args:
         blob: The layer's file.
-        diff_id: The digest of the tar, as the image's config has it.
+        diff_id: The digest of the tar, as the image's config has it; None where nothing says it.
         spent: What is counted against the limits.
 
     Raises:
@@ -224,16 +245,17 @@ def entries(blob: Path, diff_id: Digest, spent: Spent) -> Iterator[Entry]:
         size = file.seek(0, 2)
         file.seek(0)
         stream = _Unpacked(file, size, spent)
-        tar = TarEntries(stream, _ERRORS, ends_early=True)
+        tar = TarEntries(stream, _errors(spent.words), ends_early=True)
         while (found := tar.next()) is not None:
             spent.entered()
             yield _entry(found, tar, spent)
         while stream.read(_CHUNK):
             pass
-        if stream.digest != diff_id:
+        if diff_id is not None and stream.digest != diff_id:
             raise DigestMismatchError(
-                f"a layer of the image unpacks to {stream.digest}, but its config says {diff_id}",
-                hint=REPORT,
+                f"a layer of the {spent.words.noun} unpacks to {stream.digest}, but its config "
+                f"says {diff_id}",
+                hint=spent.words.report,
                 expected=str(diff_id),
                 got=str(stream.digest),
             )
@@ -242,32 +264,33 @@ def entries(blob: Path, diff_id: Digest, spent: Spent) -> Iterator[Entry]:
 def _entry(found: TarHeader, tar: TarEntries, spent: Spent) -> Entry:
     kind = _KINDS.get(found.block.type)
     if kind is None:
-        raise _unsupported(found.name)
+        raise _unsupported(spent.words, found.name)
     # what is not a file has no content, whatever it says
     tar.enter(found.size if kind == "file" else 0)
     for text in (found.name, found.target):
         if len(text) > spent.limits.path:
-            raise IntegrityError(
-                f"a path in the image has {len(text)} characters, more than {spent.limits.path}",
-                hint=REPORT,
+            raise spent.words.error(
+                f"a path in the {spent.words.noun} has {len(text)} characters, more than "
+                f"{spent.limits.path}"
             )
     return Entry(found.name, kind, found.block.mode, found.size, found.target, tar.chunks)
 
 
-def _unsupported(name: str) -> UnsupportedArtifactError:
+def _unsupported(words: Words, name: str) -> UnsupportedArtifactError:
     return UnsupportedArtifactError(
-        f"the image has an entry of an unsupported kind: {sanitize_line(name, 120)!r}",
-        hint="install another image: sparse files and special entries are not supported",
+        f"the {words.noun} has an entry of an unsupported kind: {sanitize_line(name, 120)!r}",
+        hint=words.unsupported,
     )
 
 
-def _cut() -> IntegrityError:
-    return IntegrityError("a layer of the image ends in the middle", hint=REPORT)
+def _cut(words: Words) -> IntegrityError:
+    return words.error(f"a layer of the {words.noun} ends in the middle")
 
 
-_ERRORS = TarErrors(
-    cut=_cut,
-    not_a_tar=lambda: IntegrityError("a layer of the image is not a tar", hint=REPORT),
-    malformed=lambda what: IntegrityError(f"a layer of the image has {what}", hint=REPORT),
-    sparse=_unsupported,
-)
+def _errors(words: Words) -> TarErrors:
+    return TarErrors(
+        cut=lambda: _cut(words),
+        not_a_tar=lambda: words.error(f"a layer of the {words.noun} is not a tar"),
+        malformed=lambda what: words.error(f"a layer of the {words.noun} has {what}"),
+        sparse=lambda name: _unsupported(words, name),
+    )

@@ -19,10 +19,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelrunner.archives.layers import Entry, Limits, Spent, Words, entries
 from modelrunner.disk.files import disk_errors
 from modelrunner.errors import IntegrityError
 from modelrunner.oci.digest import Digest
-from modelrunner.runtime.images.layers import REPORT, Entry, Limits, Spent, entries
 from modelrunner.text import sanitize_line
 
 _WHITEOUT = ".wh."
@@ -41,10 +41,10 @@ Parts = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class LayerFile:
-    """A layer of an image: its blob, and the digest of the tar in it."""
+    """A layer: its blob, and the digest of the tar in it, where its config says that."""
 
     blob: Path
-    diff_id: Digest
+    diff_id: Digest | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,23 +64,25 @@ def unpack(
     layers: Sequence[LayerFile],
     root: Path,
     limits: Limits | None = None,
+    words: Words | None = None,
 ) -> Unpacked:
-    """Make a directory of an image's layers.
+    """Make a directory of the layers of an image or a model.
 
     Args:
         layers: The lowest first.
         root: The directory, which must not exist, in one that nobody else may write to.
-        limits: What the image may ask for.
+        limits: What they may ask for.
+        words: How errors speak of it.
 
     Raises:
         IntegrityError: A layer is damaged, points outside, or asks for more than the limits.
         UnsupportedArtifactError: It has entries of an unknown kind.
         DiskFullError, StoreAccessError: It cannot be written.
     """
-    spent = Spent(limits or Limits())
+    spent = Spent(limits or Limits(), words or Words())
     with disk_errors(root):
         root.mkdir(mode=0o700)
-        tree = _Tree(root.resolve())
+        tree = _Tree(root.resolve(), spent.words)
         for layer in layers:
             tree.begin_layer()
             for entry in entries(layer.blob, layer.diff_id, spent):
@@ -92,8 +94,9 @@ def unpack(
 class _Tree:
     """The tree as it grows, layer by layer."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, words: Words) -> None:
         self.size = 0
+        self._words = words
         self.hashes: dict[Parts, str] = {}
         self._root = root
         self._directories: set[Parts] = {()}
@@ -106,10 +109,10 @@ class _Tree:
 
     def apply(self, entry: Entry) -> None:
         """Add, replace or remove what an entry of a layer says."""
-        names = _names(entry.name)
+        names = self._names(entry.name)
         if not names:
             if entry.kind != "directory":
-                raise _bad(entry.name, "replaces the top directory")
+                raise self.bad(entry.name, "replaces the top directory")
             return
         *above, name = names
         if name.startswith(_WHITEOUT):
@@ -118,11 +121,16 @@ class _Tree:
         parent = self._made(entry.name, tuple(above))
         if entry.kind == "device":
             if (*parent, name)[0] != "dev":
-                raise _bad(entry.name, "is a device or a pipe")
+                raise self.bad(entry.name, "is a device or a pipe")
             return
         place = (*parent, name)
         self._make(entry, place)
         self._new.add(place)
+
+    def bad(self, name: str, what: str) -> IntegrityError:
+        """The error for an entry that is not right."""
+        shown = sanitize_line(name.encode("utf-8", "replace").decode(), 160)
+        return self._words.error(f"entry {shown!r} of the {self._words.noun} {what}")
 
     def require_closed(self) -> None:
         """Accept a tree whose links all stay inside, however they are followed.
@@ -133,7 +141,7 @@ class _Tree:
         for place in self._links:
             found = os.path.realpath(self._path(place))
             if os.path.commonpath((found, self._root)) != str(self._root):
-                raise _bad("/".join(place), "is a link that leaves the image")
+                raise self.bad("/".join(place), f"is a link that leaves the {self._words.noun}")
 
     def _make(self, entry: Entry, place: Parts) -> None:
         path = self._path(place)
@@ -152,7 +160,7 @@ class _Tree:
             return
         if found is not None:
             if place in self._new and stat.S_ISDIR(found.st_mode):
-                raise _bad(entry.name, "replaces a directory of the same layer")
+                raise self.bad(entry.name, "replaces a directory of the same layer")
             self._remove(place)
         if entry.kind == "symlink":
             self._link(entry.name, entry.target, place)
@@ -175,16 +183,16 @@ class _Tree:
         return content.hexdigest()
 
     def _source_of(self, entry: Entry) -> Parts:
-        names = _names(entry.target)
+        names = self._names(entry.target)
         if not names:
-            raise _bad(entry.name, "is a hard link to the top directory")
+            raise self.bad(entry.name, "is a hard link to the top directory")
         parent = self._resolved(entry.name, names[:-1], make=False)
         source = None if parent is None else (*parent, names[-1])
         found = None if source is None else _lstat(self._path(source))
         if source is None or found is None:
-            raise _bad(entry.name, "is a hard link to a missing file")
+            raise self.bad(entry.name, "is a hard link to a missing file")
         if stat.S_ISDIR(found.st_mode):
-            raise _bad(entry.name, "is a hard link to a directory")
+            raise self.bad(entry.name, "is a hard link to a directory")
         return source
 
     def _link_hard(self, name: str, source: Parts, place: Parts) -> None:
@@ -194,20 +202,20 @@ class _Tree:
             text = str(path.readlink())
             self._link(name, "/" + "/".join((*source[:-1], text)), place)
         elif _lstat(path) is None:
-            raise _bad(name, "is a hard link to a file that it replaces")
+            raise self.bad(name, "is a hard link to a file that it replaces")
         else:
             os.link(path, self._path(place), follow_symlinks=False)
             self.hashes[place] = self.hashes[source]
 
     def _link(self, name: str, target: str, place: Parts) -> None:
         if not target or "\0" in target:
-            raise _bad(name, "is a link to nothing")
+            raise self.bad(name, "is a link to nothing")
         parts = [part for part in target.split("/") if part not in ("", ".")]
         depth = 0 if target.startswith("/") else len(place) - 1
         for part in parts:
             depth += -1 if part == ".." else 1
             if depth < 0:
-                raise _bad(name, "is a link that leaves the image")
+                raise self.bad(name, f"is a link that leaves the {self._words.noun}")
         if target.startswith("/"):
             parts = [".."] * (len(place) - 1) + parts
         self._path(place).symlink_to("/".join(parts) or ".")
@@ -223,7 +231,7 @@ class _Tree:
         if mark.startswith(_OTHER_MARKS):
             return
         if name in ("", ".", ".."):
-            raise _bad(text, "removes a directory above it")
+            raise self.bad(text, "removes a directory above it")
         if parent is not None:
             self._remove_lower((*parent, name), itself=True)
 
@@ -248,14 +256,14 @@ class _Tree:
             if here in self._links:
                 links += 1
                 if links > _MOST_LINKS:
-                    raise _bad(text, "is in a directory of links in a circle")
+                    raise self.bad(text, "is in a directory of links in a circle")
                 left.extend(reversed(str(self._path(here).readlink()).split("/")))
             elif name == ".":
                 continue
             elif here in self._directories:
                 place = here
             elif _lstat(self._path(here)) is not None:
-                raise _bad(text, "has a file as its directory")
+                raise self.bad(text, "has a file as its directory")
             elif make:
                 self._path(here).mkdir(_DIRECTORY)
                 self._directories.add(here)
@@ -264,7 +272,7 @@ class _Tree:
             else:
                 return None
             if len(place) >= _DEEPEST:
-                raise _bad(text, f"is more than {_DEEPEST} directories deep")
+                raise self.bad(text, f"is more than {_DEEPEST} directories deep")
         return place
 
     def _remove(self, place: Parts) -> None:
@@ -308,6 +316,16 @@ class _Tree:
     def _path(self, place: Parts) -> Path:
         return self._root.joinpath(*place)
 
+    def _names(self, text: str) -> Parts:
+        names = tuple(name for name in text.split("/") if name not in ("", "."))
+        if ".." in names:
+            raise self.bad(text, f"leaves the {self._words.noun}")
+        if any(len(os.fsencode(name)) > _LONGEST_NAME for name in names):
+            raise self.bad(text, f"has a name of more than {_LONGEST_NAME} bytes")
+        if "\0" in text:
+            raise self.bad(text, "has a zero byte in its name")
+        return names
+
 
 def _apply(tree: _Tree, entry: Entry) -> None:
     try:
@@ -315,7 +333,7 @@ def _apply(tree: _Tree, entry: Entry) -> None:
     except OSError as exc:
         if exc.errno != errno.ENAMETOOLONG:
             raise
-        raise _bad(entry.name, "has a path that is too long") from exc
+        raise tree.bad(entry.name, "has a path that is too long") from exc
 
 
 def remove_tree(path: Path) -> None:
@@ -323,24 +341,8 @@ def remove_tree(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
-def _names(text: str) -> Parts:
-    names = tuple(name for name in text.split("/") if name not in ("", "."))
-    if ".." in names:
-        raise _bad(text, "leaves the image")
-    if any(len(os.fsencode(name)) > _LONGEST_NAME for name in names):
-        raise _bad(text, f"has a name of more than {_LONGEST_NAME} bytes")
-    if "\0" in text:
-        raise _bad(text, "has a zero byte in its name")
-    return names
-
-
 def _lstat(path: Path) -> os.stat_result | None:
     try:
         return path.lstat()
     except FileNotFoundError:
         return None
-
-
-def _bad(name: str, what: str) -> IntegrityError:
-    shown = sanitize_line(name.encode("utf-8", "replace").decode(), 160)
-    return IntegrityError(f"entry {shown!r} of the image {what}", hint=REPORT)

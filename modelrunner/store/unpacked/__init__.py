@@ -1,0 +1,1 @@
+"""Models whose layers are archives: what was unpacked of them."""
