@@ -104,7 +104,7 @@ def test_a_model_of_any_format_is_delivered_and_a_run_says_what_runs_it(
 ) -> None:
     registry.add(artifact, "team/any", ["1"])
     name = registry.reference("team/any:1")
-    for command in (["run", name, "hi"], ["serve", name], ["estimate", name]):
+    for command in (["run", name, "hi"], ["serve", name, "--port", "0"], ["estimate", name]):
         done = cli(*command)
         assert done.returncode == 10, (command, done.stderr)
         assert done.stderr.endswith(f"error: {error.replace('@NAME@', name)}\n"), done.stderr
