@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from modelrunner.config.settings import Settings
     from modelrunner.events import Listener
     from modelrunner.memory.devices.device import Device
+    from modelrunner.oci.digest import Digest
     from modelrunner.oci.manifest import Index, Manifest
     from modelrunner.oci.model.artifact import ModelArtifact
     from modelrunner.oci.model.config import ModelConfig
@@ -105,6 +106,7 @@ class Workspace:
             settings.registries,
             settings.ca_file,
             hub=settings.hub,
+            known_files=self._known_files,
         )
         attempts = usual.backoff.attempts
 
@@ -113,6 +115,14 @@ class Workspace:
 
         patient = replace(usual, backoff=replace(usual.backoff, on_retry=on_retry))
         return reduce(lambda found, change: change(found), self.changes, patient)
+
+    def _known_files(
+        self, reference: "Reference", sizes: Collection[int]
+    ) -> "Mapping[str, Digest]":
+        # whole repositories alone need it
+        from modelrunner.operations.pull.known_files import known_files
+
+        return known_files(self.store, reference, sizes)
 
     def ruled_offline(self) -> Self:
         """Return this workspace without the network."""

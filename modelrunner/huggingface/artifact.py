@@ -22,11 +22,11 @@ SMALL_LIMIT = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class HubArtifact:
-    """A manifest, the config that it names, and what both are of."""
+    """A manifest, the config that it names, and the model that both are of, if it is one."""
 
     manifest: Manifest
     config: bytes
-    model: HubModel[HubFile]
+    model: HubModel[HubFile] | None
 
 
 def hub_artifact(model: HubModel[HubFile], parameters: HubFile | None = None) -> HubArtifact:

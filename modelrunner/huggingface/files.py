@@ -34,6 +34,7 @@ from modelrunner.huggingface.names import (
 )
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.hub_address import tag_of, unquoted
+from modelrunner.oci.model.formats import Format, by_suffix
 from modelrunner.oci.model.naming import SHARD
 from modelrunner.text import sanitize_line, with_article
 from modelrunner.units import counted, format_size
@@ -394,7 +395,7 @@ class _Contents(Generic[File]):
             )
         return ManifestNotFoundError(
             f"{self._repository} has no GGUF file",
-            hint=_what_else(self._files),
+            hint=_what_else(self._files, self._repository),
             missing="repository",
         )
 
@@ -559,10 +560,20 @@ def check_shards(model: HubModel[File], repository: str) -> None:
         )
 
 
-def _what_else(files: Sequence[Listed]) -> str:
-    if any(file.path.endswith(".safetensors") for file in files):
-        return (
-            "it has safetensors files, for vLLM or transformers; `modelrunner search NAME` "
-            "finds GGUF"
-        )
-    return "`modelrunner search NAME` finds repositories with GGUF files"
+def _what_else(files: Sequence[Listed], repository: str) -> str:
+    """What a repository without GGUF has, what runs that, and how to pull it all the same."""
+    groups = dict[Format | None, list[int]]()
+    for file in files:
+        groups.setdefault(by_suffix(PurePosixPath(file.path).suffix), []).append(file.size)
+    ordered = sorted(groups, key=lambda form: -sum(groups[form]))
+    said = ", ".join(
+        f"{'large files' if form is None else form.what} "
+        f"({counted(len(groups[form]), 'file')}, {format_size(sum(groups[form]))})"
+        for form in ordered
+    )
+    runs = next((f"{form.runs}; " for form in ordered if form is not None), "")
+    has = f"it has {said}; " if said else ""
+    return (
+        f"{has}{runs}`modelrunner pull {repository} --all` pulls everything, `modelrunner search "
+        "NAME` finds GGUF"
+    )

@@ -10,9 +10,14 @@ hf://ORG/REPO[@REVISION][/PATH]                                hf.co/ORG/REPO[@R
 
 A revision is a branch, a tag or a commit; the branch `main` is what is meant without one. A path is
 kept whole: files of one name may lie in several directories.
+
+Two tags stand for files of any format: `all` for everything in a repository, and
+`files=*.json,*.safetensors,!onnx/*` for what globs choose, those after `!` what is left out.
 """
 
 import re
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from modelrunner.errors import InvalidReferenceError
 
@@ -26,6 +31,70 @@ _SCHEMES = frozenset({"http", "https"})
 _NAME = 2
 """Parts of a repository's name."""
 _PLAIN_TAG = r"[A-Za-z0-9._/-]+"
+ALL = "all"
+_CHOSEN = "files="
+_BUT = "!"
+
+
+class Selection(NamedTuple):
+    """Globs that choose files of a repository, as the Hub's own tools understand them.
+
+    Attributes:
+        include: One of them matches a file that is taken; none stand for every file.
+        exclude: None of them matches it.
+    """
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+
+def selection_tag(include: Sequence[str], exclude: Sequence[str]) -> str:
+    """The tag for the files that globs choose: one spelling for each set of globs.
+
+    Raises:
+        InvalidReferenceError: A glob cannot be written in a tag.
+    """
+    wanted, unwanted = (sorted({_glob(text) for text in texts}) for texts in (include, exclude))
+    if "*" in wanted:
+        wanted = []
+    if not wanted and not unwanted:
+        return ALL
+    # few names need it
+    from urllib.parse import quote
+
+    words = (*wanted, *(f"{_BUT}{text}" for text in unwanted))
+    return _CHOSEN + quote(",".join(words), safe="/+,=()[]!~*")
+
+
+def selection_of(tag: str | None) -> Selection | None:
+    """The globs that a tag stands for; None where it stands for one model.
+
+    Raises:
+        InvalidReferenceError: One of them is not a glob.
+    """
+    if tag == ALL:
+        return Selection()
+    if tag is None or not tag.startswith(_CHOSEN):
+        return None
+    words = unquoted(tag.removeprefix(_CHOSEN), strip="").split(",")
+    return Selection(
+        tuple(_glob(word) for word in words if not word.startswith(_BUT)),
+        tuple(_glob(word.removeprefix(_BUT)) for word in words if word.startswith(_BUT)),
+    )
+
+
+def _glob(text: str) -> str:
+    """A glob that a tag can have; one of a directory means what is in it."""
+    pattern = f"{text}*" if text.endswith("/") else text
+    unusual = any(mark < " " or mark in ",\x7f" for mark in pattern)
+    parts = pattern.split("/")
+    if unusual or pattern.startswith(_BUT) or not {"", ".", ".."}.isdisjoint(parts):
+        raise InvalidReferenceError(
+            f"invalid glob {text[:200]!r}",
+            hint="write one such as *.safetensors or onnx/*; `?` stands for any character, a comma "
+            "or a leading `!` too",
+        )
+    return pattern
 
 
 def reference_at(text: str) -> str | None:
@@ -78,14 +147,15 @@ def tag_of(path: str) -> str:
     return quote(path, safe="/+,=()[]!~")
 
 
-def unquoted(tag: str) -> str:
-    """The path, or the quantization, that a tag stands for."""
+def unquoted(tag: str, strip: str = "/") -> str:
+    """The path, or the quantization, that a tag stands for, without these marks around it."""
     if "%" not in tag:
-        return tag.strip("/")
+        return tag.strip(strip) if strip else tag
     # few names need it
     from urllib.parse import unquote
 
-    return unquote(tag).strip("/")
+    found = unquote(tag)
+    return found.strip(strip) if strip else found
 
 
 def _of_scheme(rest: str, text: str) -> str:

@@ -45,6 +45,9 @@ MODELPACK_DOC = "application/vnd.cncf.model.doc.v1.raw"
 
 OLLAMA_PREFIX = "application/vnd.ollama.image."
 
+FILES_ARTIFACT = "application/vnd.modelrunner.files.v1"
+"""The type of an artifact of files as they are."""
+
 ANNOTATION_PATH = "org.cncf.model.filepath"
 ANNOTATION_FILE = "org.cncf.model.file.metadata+json"
 ANNOTATION_UNTESTED = "org.cncf.model.file.mediatype.untested"

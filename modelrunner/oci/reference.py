@@ -4,7 +4,8 @@ The first part is a registry where it has a dot or a colon, or is `localhost`. D
 `docker.io`, the namespace `ai` (on Docker Hub only) and the tag `latest`. Names are lower-cased,
 tags keep their case. Models of the Hugging Face Hub are `hf.co/ORG/REPO[@REVISION][:TAG]`, where a
 tag is a quantization or a path, or an address on its site; its own spelling of the repository is
-kept for its API, which minds the case.
+kept for its API, which minds the case. Its tags `all` and `files=GLOB,!GLOB` stand for files of any
+format.
 
 A model in the store has an ID too, its manifest's digest: `sha256:<64 hex>`, 64 hex, or 12 hex.
 The store looks for an ID first, see `modelrunner.store.store.Store.resolve`; no registry is asked
@@ -17,7 +18,15 @@ from typing import Self
 
 from modelrunner.errors import InvalidReferenceError, MalformedManifestError
 from modelrunner.oci.digest import Digest
-from modelrunner.oci.hub_address import HUB_HOSTS, MAIN, reference_at, tag_of, unquoted
+from modelrunner.oci.hub_address import (
+    HUB_HOSTS,
+    MAIN,
+    reference_at,
+    selection_of,
+    selection_tag,
+    tag_of,
+    unquoted,
+)
 
 DOCKER_HUB = "docker.io"
 HUGGING_FACE = "huggingface.co"
@@ -50,7 +59,7 @@ _HF_COMPONENT = r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?"
 _REVISION = r"[A-Za-z0-9_](?:[A-Za-z0-9._/-]{0,126}[A-Za-z0-9_-])?"
 _ALGORITHM = r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[0-9A-Fa-f]{32,}|sha[0-9]+:.*"
 _TAG = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}"
-_HF_TAG = r"(?:[A-Za-z0-9._/+,=()\[\]!~-]|%(?![01]|7F)[0-9A-F]{2}){1,512}"
+_HF_TAG = r"(?:[A-Za-z0-9._/+,=()\[\]!~*-]|%(?![01]|7F)[0-9A-F]{2}){1,512}"
 _PATHS = ("./", "../", "/", "~", ".\\", "..\\")
 _IMAGE = "oci://"
 _MAX_NAME = 255
@@ -259,7 +268,10 @@ def _split_tag(rest: str, text: str) -> tuple[str, str | None]:
 
 def _hub_tag(tag: str, text: str) -> str:
     """A tag on the Hugging Face Hub: a quantization, or a path, percent-encoded where need be."""
-    if not re.fullmatch(_TAG, tag):
+    selection = selection_of(tag)
+    if selection is not None:
+        tag = selection_tag(*selection)
+    elif not re.fullmatch(_TAG, tag):
         tag = tag_of(unquoted(tag))
     if not re.fullmatch(_HF_TAG, tag) or not {"", ".", ".."}.isdisjoint(tag.split("/")):
         raise InvalidReferenceError(

@@ -1,6 +1,6 @@
 """Which place a reference's model comes from, and goes to."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -22,9 +22,15 @@ from modelrunner.registry.source import Source
 
 # late imports: most models are at one registry, and nobody else is asked
 if TYPE_CHECKING:
+    from modelrunner.oci.digest import Digest
     from modelrunner.registry.fallback import FallbackSource
+    from modelrunner.registry.huggingface.small_files import KnownFiles
     from modelrunner.registry.huggingface.source import Listings
     from modelrunner.registry.oci.referrers import Allowance, ReferrerPlace
+
+
+def _none_known(_reference: Reference, _sizes: Collection[int]) -> "Mapping[str, Digest]":
+    return {}
 
 
 class LanStores:
@@ -64,6 +70,7 @@ class Registries:
     known: dict[str, Headers] = field(default_factory=dict, repr=False)
     guesses: dict[str, Guess] = field(default_factory=dict, repr=False)
     listings: "Listings" = field(default_factory=dict, repr=False)
+    known_files: "KnownFiles" = field(default=_none_known, repr=False)
     lan_stores: LanStores | None = None
     also: Sequence[str] = ()
     instead: bool = False
@@ -122,7 +129,8 @@ class Registries:
             from modelrunner.registry.huggingface.api import HubApi
             from modelrunner.registry.huggingface.source import HuggingFaceHub
 
-            hub = HuggingFaceHub(HubApi(self.hub, self.backoff, self.ca_file), self.listings)
+            api = HubApi(self.hub, self.backoff, self.ca_file)
+            hub = HuggingFaceHub(api, self.listings, self.known_files)
             return self._mirrored(self.mirrors_of(HUGGING_FACE), hub)
         registry = self.sink_for(reference)
         if not self.mirrors_of(reference.registry):

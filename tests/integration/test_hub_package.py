@@ -7,11 +7,12 @@ import huggingface_hub
 import pytest
 
 from modelrunner.errors import TransferError
+from modelrunner.huggingface.repository import HubEntry
 from modelrunner.oci.reference import Reference
 from modelrunner.registry.http.retry import NO_RETRY
 from modelrunner.registry.huggingface.access import HubAccess
 from modelrunner.registry.huggingface.api import HubApi
-from modelrunner.registry.huggingface.hub_package import matching, token_of
+from modelrunner.registry.huggingface.hub_package import files_in, matching, token_of
 from tests.support.hugging_face import Repository, hugging_face
 
 
@@ -72,3 +73,24 @@ def test_the_package_is_not_asked_for_a_token_of_another_environment(tmp_path):
 def test_globs_mean_what_they_mean_to_the_hubs_tools(include, exclude, found):
     paths = ["a.json", "onnx/model.onnx", "onnx/model.onnx_data"]
     assert list(matching(paths, include, exclude, str)) == found
+
+
+def test_what_a_listing_leaves_out_or_gets_wrong():
+    digest = "ab" * 32
+    entries = [
+        {"type": "directory", "path": "onnx", "oid": "0" * 40, "size": 0},
+        {"path": "bare.gguf", "size": 3, "lfs": {"oid": digest}},
+        {"path": "small.json", "size": 2, "oid": "1" * 40, "type": "file"},
+        *({"path": path, "size": 1, "oid": ""} for path in (1, None, ["a"])),
+        *({"path": "a", "size": size, "oid": ""} for size in (-1, True, "1", 2**63, None)),
+        {"path": "a", "size": 1, "oid": "", "lfs": {"size": 1}},
+        {"path": "a"},
+        {},
+        "a",
+        None,
+    ]
+    assert list(files_in(entries)) == [
+        HubEntry("bare.gguf", 3, "", digest),
+        HubEntry("small.json", 2, "1" * 40),
+    ]
+    assert list(files_in({"error": "no"})) == []

@@ -159,6 +159,9 @@ def _hub_handler(hub: Hub) -> type[_Handler]:  # noqa: C901 - a class in a funct
                 self.answer(403, X_Error_Code="GatedRepo")
             elif path in found.gone or path not in at[1]:
                 self.answer(404, X_Error_Code="EntryNotFound")
+            elif not path.endswith(LARGE):
+                content = found.lies.get(path) or at[1][path]
+                self.answer(200, content, X_Repo_Commit=at[0], ETag=f'"{git_digest(content)}"')
             else:
                 place = quote(f"{name}/{at[0]}/{path}")
                 content = at[1][path]

@@ -45,6 +45,28 @@ def pull(
         bool, Option("--frozen", help="Like --locked, but never use the network.")
     ] = False,
     file: LockedFile = None,
+    everything: Annotated[
+        bool,
+        Option(
+            "--all", help="Pull all files of a repository of the Hugging Face Hub, of any format."
+        ),
+    ] = False,
+    include: Annotated[
+        list[str] | None,
+        Option(
+            metavar="GLOB",
+            help="Pull only the files of a repository of the Hugging Face Hub that match; can be"
+            " repeated.",
+        ),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        Option(
+            metavar="GLOB",
+            help="Pull all files of a repository of the Hugging Face Hub but those that match; can"
+            " be repeated.",
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         Option(metavar="FOLDER", help="Also place the files in FOLDER, under their real names."),
@@ -126,6 +148,7 @@ def pull(
     from_lock = locked or frozen
     placement = _placement(output, link=link, copy=copy, force=force, locked=from_lock)
     fitting = fit or require_fit or budget is not None or gpu is not None
+    files = _files(everything, include, exclude, alone=not (from_lock or fitting))
     request = _Request(
         connections, rate, fail_fast, actions, _wanted(referrers, context, frozen=frozen)
     )
@@ -146,7 +169,7 @@ def pull(
         raise UsageError("--file needs --locked", hint="add --locked, or --frozen")
     if fitting:
         references = _fitted(context, references, fit, require_fit, budget, gpu)
-    _pull_named(context, references, request, placement)
+    _pull_named(context, references, request, placement, files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,13 +224,54 @@ def _placement(
     return Placement(output, "link" if link else "copy" if copy else "auto", force)
 
 
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """Globs that choose files of repositories; none stand for all files."""
+
+    include: Sequence[str]
+    exclude: Sequence[str]
+
+
+def _files(
+    everything: bool, include: list[str] | None, exclude: list[str] | None, *, alone: bool
+) -> _Files | None:
+    """Return which files are wanted; None where a model is.
+
+    Args:
+        everything: The option.
+        include: The option.
+        exclude: The option.
+        alone: Whether nothing else says what is pulled.
+
+    Raises:
+        UsageError: The options cannot be combined.
+    """
+    if not (everything or include or exclude):
+        return None
+    if everything and include:
+        raise UsageError("--all and --include cannot be combined", hint="use one of them")
+    if not alone:
+        raise UsageError(
+            "--all, --include and --exclude cannot be combined with --locked, --frozen and --fit",
+            hint="remove them: a lock has the files that it was made with, and --fit chooses GGUF",
+        )
+    return _Files(include or (), exclude or ())
+
+
 def _pull_named(
-    context: Context, texts: Sequence[str], request: _Request, placement: Placement
+    context: Context,
+    texts: Sequence[str],
+    request: _Request,
+    placement: Placement,
+    files: _Files | None,
 ) -> None:
     from modelrunner.cli.steps.pulling import pull_many, pull_one
-    from modelrunner.operations.pull.reference import reference_to_pull
+    from modelrunner.operations.pull.reference import files_to_pull, reference_to_pull
 
-    references = [reference_to_pull(context.store, text) for text in texts]
+    if files is None:
+        references = [reference_to_pull(context.store, text) for text in texts]
+    else:
+        references = [files_to_pull(text, files.include, files.exclude) for text in texts]
     if len(references) == 1:
         pulled = pull_one(
             context,

@@ -106,7 +106,8 @@ class ModelArtifact:
         cls, manifest: Manifest, family: Family, layers: list[Layer], *, one_model: bool
     ) -> Self:
         found = _promoted(layers)
-        if not any(layer.role in _MODELS or layer.archived for layer in found):
+        chosen = manifest.artifact_type == media_types.FILES_ARTIFACT
+        if not chosen and not any(layer.role in _MODELS or layer.archived for layer in found):
             raise no_weights(found)
         format_ = _format_of(found)
         named = name_layers(_with_weights_of(found, format_), several=not one_model)

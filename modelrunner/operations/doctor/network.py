@@ -70,7 +70,7 @@ def _hub(places: Registries, model: Reference | None) -> Finding:
     except ModelRunnerError as exc:
         return failed("registry", exc, "modelrunner config")
     try:
-        with closing(HuggingFaceHub(hub, places.listings)) as source:
+        with closing(HuggingFaceHub(hub, places.listings, places.known_files)) as source:
             if model is None:
                 hub.search("", 1)
             else:

@@ -1,9 +1,18 @@
 """The reference that a pull resolves, out of what was typed."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from modelrunner.errors import ModelNotFoundError, UsageError
-from modelrunner.oci.reference import Reference, is_whole_id, match_id
+from modelrunner.oci.hub_address import selection_tag
+from modelrunner.oci.reference import (
+    HUGGING_FACE,
+    Reference,
+    is_whole_id,
+    match_id,
+    names_tag,
+)
 from modelrunner.operations.model.named_file import file_of
 from modelrunner.store.store import Store
 from modelrunner.text import sanitize_line
@@ -31,6 +40,28 @@ def reference_to_pull(store: Store, text: str) -> Reference:
     if reference.is_local and store.lookup(text) is None:
         raise store.not_found(text)
     return store.only_name(text) or reference
+
+
+def files_to_pull(text: str, include: Sequence[str], exclude: Sequence[str]) -> Reference:
+    """The files of a repository of the Hugging Face Hub that globs choose; without any, all.
+
+    Raises:
+        UsageError: It is not such a repository, or its name chooses already.
+    """
+    reference = Reference.parse(text)
+    if reference.registry != HUGGING_FACE:
+        raise UsageError(
+            f"{reference.short}: --all, --include and --exclude need a repository of the Hugging "
+            "Face Hub",
+            hint="pull it without them: an artifact of a registry is always pulled whole",
+        )
+    if names_tag(text) or reference.pinned:
+        bare = replace(reference, tag=None, digest=None).short
+        raise UsageError(
+            f"{reference.short} names a model or files already",
+            hint=f"write {bare} with --all, --include or --exclude",
+        )
+    return reference.with_tag(selection_tag(include, exclude))
 
 
 def _is_file(text: str) -> UsageError:

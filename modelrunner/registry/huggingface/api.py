@@ -13,17 +13,18 @@ What answers, error codes and tokens mean is known to `huggingface_hub`, see `hu
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from http import HTTPStatus
 from importlib import import_module
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote, urlencode, urljoin
 
 from modelrunner.errors import (
     ConfigError,
     DeniedError,
+    DigestMismatchError,
     ManifestNotFoundError,
     ModelRunnerError,
     NotInStoreError,
@@ -33,6 +34,7 @@ from modelrunner.errors import (
 )
 from modelrunner.huggingface.artifact import PARAMETER_FILES, SMALL_LIMIT
 from modelrunner.huggingface.files import HubFile, quantizations
+from modelrunner.huggingface.repository import HubEntry, git_digest
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.hub_address import MAIN
 from modelrunner.oci.reference import HUGGING_FACE, Reference
@@ -54,9 +56,6 @@ from modelrunner.text import mask, sanitize_line
 from modelrunner.wire import parse_json
 
 # late imports: the package is loaded while the first answer is on its way
-if TYPE_CHECKING:
-    from modelrunner.registry.huggingface.hub_package import HubEntry
-
 _PACKAGE = "modelrunner.registry.huggingface.hub_package"
 _MOST_PARAMETERS = 10**14
 
@@ -167,21 +166,38 @@ _LISTING_LIMIT = 16 * 1024 * 1024
 _MOST_PAGES = 100
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Listing:
     """What a repository has at one commit.
 
     Attributes:
         commit: The commit.
-        files: Its large files, which have digests.
-        small: Sizes of the small ones that say something of its models, by their paths.
-        contents: What was read of those, by their paths.
+        entries: Its files by their paths.
+        digests: Those of contents that were downloaded, by what the contents are known by.
+        contents: What was kept of those.
     """
 
     commit: str
-    files: tuple[HubFile, ...]
-    small: Mapping[str, int] = field(default_factory=dict)
+    entries: Mapping[str, HubEntry]
+    digests: dict[str, Digest] = field(default_factory=dict, compare=False)
     contents: dict[str, bytes] = field(default_factory=dict, compare=False)
+
+    @cached_property
+    def files(self) -> tuple[HubFile, ...]:
+        """The large files, which have digests."""
+        found = (_large(entry) for entry in self.entries.values())
+        return tuple(file for file in found if file is not None)
+
+    @cached_property
+    def by_digest(self) -> Mapping[Digest, str]:
+        """Paths of large files by their digests."""
+        return {file.digest: file.path for file in reversed(self.files)}
+
+    @property
+    def parameters(self) -> HubEntry | None:
+        """The small file that says how its models are sampled."""
+        found = (self.entries.get(name) for name in PARAMETER_FILES)
+        return next((entry for entry in found if entry is not None and _is_small(entry)), None)
 
 
 class HubApi:
@@ -199,6 +215,7 @@ class HubApi:
             )
         self.endpoint = _endpoint(access.endpoint, ca_file)
         self._access = access
+        self._ca_file = ca_file
         mask(access.token or "")
         self._backoff = backoff
 
@@ -262,34 +279,49 @@ class HubApi:
         url = url_of(_name(reference), path, commit, self.endpoint.base)
         return self._send(url, headers, self._access.read_timeout_s)
 
-    def content(self, reference: Reference, listing: Listing, path: str) -> bytes:
+    def content(self, reference: Reference, listing: Listing, entry: HubEntry) -> bytes:
         """The content of a small file: one request, the first time.
 
         Raises:
             AccessError, TransferError: The Hub says no, or nothing.
-            SizeMismatchError: It is not as large as it is listed.
+            SizeMismatchError, DigestMismatchError: It is not what the listing says.
         """
-        if path not in listing.contents:
-            found = self._backoff.run(lambda: self._content(reference, listing, path))
-            listing.contents[path] = found
-        return listing.contents[path]
+        if entry.key not in listing.contents:
+            found = self.fetch_content(reference, listing, entry)
+            listing.contents[entry.key] = found
+            listing.digests[entry.key] = Digest.of(found)
+        return listing.contents[entry.key]
 
-    def _content(self, reference: Reference, listing: Listing, path: str) -> bytes:
-        what = f"{reference.short}: {path}"
+    def fetch_content(self, reference: Reference, listing: Listing, entry: HubEntry) -> bytes:
+        """The content of a small file, which is not kept.
+
+        Raises:
+            AccessError, TransferError: The Hub says no, or nothing.
+            SizeMismatchError, DigestMismatchError: It is not what the listing says.
+        """
+        return self._backoff.run(lambda: self._content(reference, listing, entry))
+
+    def _content(self, reference: Reference, listing: Listing, entry: HubEntry) -> bytes:
+        what = f"{reference.short}: {sanitize_line(entry.path, 200)}"
         # outside: not a file but a request
-        with finishing(self.open(reference, listing.commit, path, {})) as response:
+        with finishing(self.open(reference, listing.commit, entry.path, {})) as response:
             if response.status != HTTPStatus.OK:
                 error = self.error(response, reference, what)
                 if isinstance(error, ManifestNotFoundError):
                     # the model is there, and without the file it would be another
                     raise RegistryAnswerError(error.message)
                 raise error
-            raw = read_limited(response, SMALL_LIMIT, self.endpoint.label)
-        if len(raw) != listing.small[path]:
-            raise SizeMismatchError(
-                f"{what}: got {len(raw)} bytes, the listing has {listing.small[path]}"
-            )
+            raw = read_limited(response, entry.size, self.endpoint.label)
+        if len(raw) != entry.size:
+            raise SizeMismatchError(f"{what}: got {len(raw)} bytes, the listing has {entry.size}")
+        if entry.has_git_digest and git_digest(raw) != entry.blob_id:
+            raise DigestMismatchError(f"{what}: the content does not match its git digest")
         return raw
+
+    def another(self) -> "HubApi":
+        """The same Hub for another thread."""
+        shown = replace(self._access, token=self._token, token_file=None)
+        return HubApi(shown, self._backoff, self._ca_file)
 
     def close(self) -> None:
         """Lets go of the connections."""
@@ -323,25 +355,19 @@ class HubApi:
         return self._tree(reference, str(commit))
 
     def _tree(self, reference: Reference, commit: str) -> Listing:
-        files: list[HubFile] = []
-        small: dict[str, int] = {}
+        found: dict[str, HubEntry] = {}
         url = f"{self._base(reference)}/tree/{commit}?recursive=true"
         for _page in range(_MOST_PAGES):
             entries, link = self._json(url, reference)
             from modelrunner.registry.huggingface.hub_package import files_in
 
-            for entry in files_in(entries):
-                file = _large(entry)
-                if file is not None:
-                    files.append(file)
-                elif _is_small(entry):
-                    small[entry.path] = entry.size
+            found |= {entry.path: entry for entry in files_in(entries)}
             if not link:
                 break
             url = urljoin(url, link)
             if origin(url) != origin(self.endpoint.base):
                 break
-        return Listing(commit, tuple(files), small)
+        return Listing(commit, found)
 
     def _json(self, url: str, reference: Reference | None) -> tuple[Any, str | None]:
         sent = self._send(url, {"Accept": "application/json"}, self._access.answer_timeout_s)
@@ -418,7 +444,7 @@ def _endpoint(address: str, ca_file: str | None) -> Endpoint:
         ) from exc
 
 
-def _large(entry: "HubEntry") -> HubFile | None:
+def _large(entry: HubEntry) -> HubFile | None:
     """A file that is kept as a large one; None for others, and for one without a valid digest."""
     if entry.sha256 is None:
         return None
@@ -428,6 +454,6 @@ def _large(entry: "HubEntry") -> HubFile | None:
         return None
 
 
-def _is_small(entry: "HubEntry") -> bool:
+def _is_small(entry: HubEntry) -> bool:
     """Whether it is a file of parameters that is not kept as a large one."""
     return entry.sha256 is None and entry.path in PARAMETER_FILES and 0 < entry.size <= SMALL_LIMIT

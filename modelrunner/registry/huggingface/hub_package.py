@@ -27,6 +27,7 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]  # it loads th
 )
 
 from modelrunner.errors import InvalidReferenceError
+from modelrunner.huggingface.repository import HubEntry
 from modelrunner.registry.huggingface.access import HubAccess
 from modelrunner.text import sanitize_line
 from modelrunner.wire import LARGEST
@@ -64,23 +65,6 @@ _REFUSALS: dict[type[Exception], Refusal] = {
     known.RepositoryNotFoundError: Refusal.NO_REPOSITORY,
 }
 """By the package's errors; one that is another one's special case comes before it."""
-
-
-@dataclass(frozen=True, slots=True)
-class HubEntry:
-    """A file of a repository, as it is listed.
-
-    Attributes:
-        path: Its path.
-        size: Its bytes.
-        blob_id: The digest that git knows its content by, or that of a pointer to it.
-        sha256: The digest of one that is kept as a large one.
-    """
-
-    path: str
-    size: int
-    blob_id: str
-    sha256: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +109,13 @@ def files_in(page: object) -> Iterator[HubEntry]:
     for entry in page if isinstance(page, list) else []:
         if not isinstance(entry, dict) or entry.get("type", "file") != "file":
             continue
+        # what a stand-in for the Hub may leave out
+        lfs = entry.get("lfs")
+        whole = {"oid": "", **entry}
+        if isinstance(lfs, dict):
+            whole["lfs"] = {"size": 0, "pointerSize": 0, **lfs}
         try:
-            file: Any = RepoFile(**{name: entry[name] for name in _OF_A_FILE if name in entry})  # type: ignore[no-untyped-call]
+            file: Any = RepoFile(**{name: whole[name] for name in _OF_A_FILE if name in whole})  # type: ignore[no-untyped-call]
         except _UNUSABLE:
             continue
         # the package takes values of any type

@@ -22,13 +22,17 @@ from modelrunner.huggingface.artifact import (
     hub_artifacts,
 )
 from modelrunner.huggingface.files import HubFile, choose, labels
+from modelrunner.huggingface.repository import HubEntry, repository_artifact
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
+from modelrunner.oci.hub_address import ALL, Selection, selection_of
 from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.registry.http.blob_stream import Part, blob_stream, range_header
 from modelrunner.registry.huggingface.api import HubApi, Listing
+from modelrunner.registry.huggingface.small_files import KnownFiles, with_digests
 from modelrunner.registry.source import BlobStream, Choice
+from modelrunner.units import counted
 
 _MOST_COMMITS = 50
 """Commits that are looked through for a digest that the latest has not."""
@@ -40,9 +44,10 @@ Listings = dict[Reference, Listing]
 class HuggingFaceHub:
     """The Hub. Not to be shared between threads, but for what was listed."""
 
-    def __init__(self, api: HubApi, listings: Listings) -> None:
+    def __init__(self, api: HubApi, listings: Listings, known: KnownFiles) -> None:
         self._api = api
         self._listings = listings
+        self._known = known
 
     @property
     def name(self) -> str:
@@ -84,7 +89,7 @@ class HuggingFaceHub:
         """
         listing = self._listing(reference)
         made = self._made(reference, listing)
-        if made is None:
+        if made is None or made.model is None:
             return None
         model, name = made.model, replace(reference, tag=made.model.label, digest=None)
         projector = None if model.projector is None else model.projector.path
@@ -106,24 +111,20 @@ class HuggingFaceHub:
             RangesUnsupportedError, TransferError, SizeMismatchError: As from a registry.
         """
         listing, part = self._listing(reference), (offset, stop)
-        file = next((each for each in listing.files if each.digest == descriptor.digest), None)
+        file, content = self._found(reference, listing, descriptor.digest)
+        if content is not None:
+            yield _in_memory(content, part)
+            return
         if file is None:
-            # all but the config and the parameters are large files
-            made = self._made(reference, listing)
-            parameters = self._content(reference, listing)
-            for content in (made.config if made is not None else None, parameters):
-                if content is not None and descriptor.digest == Digest.of(content):
-                    yield _in_memory(content, part)
-                    return
             raise ManifestNotFoundError(
                 f"{reference.short}: no file has the digest {descriptor.digest.short} anymore",
                 registry=self.name,
                 missing="blob",
             )
-        what = f"{reference.short}: {file.path}"
+        what = f"{reference.short}: {file}"
         headers = range_header(part, descriptor.size)
         # outside: not a file but a request
-        with self._api.open(reference, listing.commit, file.path, headers) as response:
+        with self._api.open(reference, listing.commit, file, headers) as response:
             yield blob_stream(
                 response,
                 part,
@@ -134,12 +135,13 @@ class HuggingFaceHub:
             )
 
     def tags(self, reference: Reference) -> tuple[str, ...]:
-        """The quantizations that the repository has.
+        """The quantizations that the repository has, or else the tag for all of it.
 
         Raises:
             ManifestNotFoundError, AccessError, TransferError: As with `resolve`.
         """
-        return labels(self._listing(reference).files)
+        listing = self._listing(reference)
+        return labels(listing.files) or ((ALL,) if listing.entries else ())
 
     def distrust(self, places: Mapping[str, int]) -> None:
         """There is no other place to go to."""
@@ -148,25 +150,57 @@ class HuggingFaceHub:
         """Lets go of the connections."""
         self._api.close()
 
+    def _found(
+        self, reference: Reference, listing: Listing, digest: Digest
+    ) -> tuple[str | None, bytes | None]:
+        """The path of the file with a digest, or else its content, if it is that of a small one."""
+        path = listing.by_digest.get(digest)
+        if path is not None:
+            return path, None
+        small = _small(listing, digest)
+        if small is None:
+            # all but the config and small files are large ones
+            made = self._made(reference, listing)
+            if made is not None and digest == made.manifest.config.digest:
+                return None, made.config
+            small = _small(listing, digest)
+        return (None, None) if small is None else (small.path, listing.contents.get(small.key))
+
     def _chosen(self, reference: Reference, listing: Listing) -> HubArtifact:
+        selection = selection_of(reference.tag)
+        if selection is not None:
+            return self._whole(reference, listing, selection)
         model = choose(listing.files, reference.tag, _repository(reference))
         return hub_artifact(model, self._parameters(reference, listing))
+
+    def _whole(self, reference: Reference, listing: Listing, selection: Selection) -> HubArtifact:
+        """The artifact of the files that globs choose, whatever they are."""
+        # late, as in `api`
+        from modelrunner.registry.huggingface.hub_package import matching
+
+        chosen = list(
+            matching(listing.entries.values(), *selection, path_of=lambda entry: entry.path)
+        )
+        if not chosen:
+            raise ManifestNotFoundError(
+                f"{reference.short}: none of {counted(len(listing.entries), 'file')} matches",
+                hint="check the globs of --include and --exclude: `*` matches `/` too, and case "
+                "counts",
+                missing="repository",
+            )
+        files = with_digests(self._api, reference, listing, chosen, self._known)
+        return repository_artifact(files)
 
     def _parameters(self, reference: Reference, listing: Listing) -> HubFile | None:
         """The repository's file that says how its models are sampled."""
         large = {file.path: file for file in listing.files if file.size <= SMALL_LIMIT}
-        path = next((name for name in PARAMETER_FILES if name in {*large, *listing.small}), None)
-        if path is None or path in large:
+        small = listing.parameters
+        there = {*large, *([] if small is None else [small.path])}
+        path = next((name for name in PARAMETER_FILES if name in there), None)
+        if small is None or path in large:
             return large.get(path or "")
-        content = self._content(reference, listing)
-        return None if content is None else HubFile(path, len(content), Digest.of(content))
-
-    def _content(self, reference: Reference, listing: Listing) -> bytes | None:
-        """The content of the small file of parameters; None if the repository has no such file."""
-        path = next((name for name in PARAMETER_FILES if name in listing.small), None)
-        if path is None:
-            return None
-        return self._api.content(reference, listing, path)
+        content = self._api.content(reference, listing, small)
+        return HubFile(small.path, len(content), Digest.of(content))
 
     def _made(self, reference: Reference, listing: Listing) -> HubArtifact | None:
         """The artifact that a reference names; of a pinned one None where no files make it."""
@@ -176,6 +210,8 @@ class HuggingFaceHub:
             made = self._chosen(reference, listing)
             if made.manifest.digest == reference.digest:
                 return made
+        if selection_of(reference.tag) is not None:
+            return None
         found = hub_artifacts(listing.files, self._parameters(reference, listing))
         return next((made for made in found if made.manifest.digest == reference.digest), None)
 
@@ -185,8 +221,14 @@ class HuggingFaceHub:
         A repository that has moved on keeps what it had, as a registry keeps a manifest that has
         lost its tag.
         """
+        latest = self._listing(reference)
         for commit in self._api.commits(reference)[1:_MOST_COMMITS]:
-            listing = self._api.listing_at(reference, commit)
+            # what was downloaded for one commit is there for all
+            listing = replace(
+                self._api.listing_at(reference, commit),
+                digests=latest.digests,
+                contents=latest.contents,
+            )
             made = self._made(reference, listing)
             if made is not None:
                 self._listings[reference] = listing
@@ -201,6 +243,12 @@ class HuggingFaceHub:
         if latest not in self._listings:
             self._listings[latest] = self._api.listing(reference)
         return self._listings[latest]
+
+
+def _small(listing: Listing, digest: Digest) -> HubEntry | None:
+    """The small file with a digest, as far as that is known."""
+    among = (entry for entry in listing.entries.values() if entry.sha256 is None)
+    return next((entry for entry in among if listing.digests.get(entry.key) == digest), None)
 
 
 def _repository(reference: Reference) -> str:

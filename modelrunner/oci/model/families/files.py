@@ -1,7 +1,8 @@
 """Files that were pushed as they are: by `oras push`, `podman artifact add` and the like.
 
 They have titles, any media type (`oras` calls a file a tar archive where no type is given)
-and any config, an empty one most often. They are a model where one of them is weights.
+and any config, an empty one most often. They are a model where one of them is weights; files
+that were chosen out of a repository are delivered without any, too.
 """
 
 from pathlib import PurePosixPath
@@ -20,6 +21,8 @@ _NAMES = (media_types.ANNOTATION_PATH, media_types.ANNOTATION_TITLE)
 
 
 def _recognizes(manifest: Manifest) -> bool:
+    if manifest.artifact_type == media_types.FILES_ARTIFACT:
+        return True
     if is_of_others(manifest):
         return False
     is_image = manifest.config.media_type in _IMAGES

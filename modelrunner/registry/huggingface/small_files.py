@@ -1,0 +1,130 @@
+"""Digests of a repository's small files, which the Hub knows by git's digest alone.
+
+The content of each is downloaded once, several at a time, and verified by that digest. What is in
+the local store already is known by it, so that a second pull asks for none.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from queue import Empty, SimpleQueue
+from threading import Lock
+
+from modelrunner.errors import UnsupportedArtifactError
+from modelrunner.huggingface.files import HubFile
+from modelrunner.huggingface.repository import HubEntry
+from modelrunner.oci.digest import Digest
+from modelrunner.oci.reference import Reference
+from modelrunner.registry.huggingface.api import HubApi, Listing
+from modelrunner.text import sanitize_line
+from modelrunner.units import format_size
+
+KnownFiles = Callable[[Reference, Collection[int]], Mapping[str, Digest]]
+"""Digests of files in the local store by git's, of a repository and of these sizes."""
+
+_WORKERS = 8
+MOST_FILES = 10_000
+"""Files of an artifact: their names have to fit into a manifest."""
+_LARGEST = 64 * 1024 * 1024
+_MOST_BYTES = 512 * 1024 * 1024
+_KEPT = 1024 * 1024
+_KEPT_TOGETHER = 32 * 1024 * 1024
+
+
+def with_digests(
+    api: HubApi,
+    reference: Reference,
+    listing: Listing,
+    chosen: Sequence[HubEntry],
+    known: KnownFiles,
+) -> list[HubFile]:
+    """The files, each with the digest of its content.
+
+    Raises:
+        UnsupportedArtifactError: There are too many, or small ones are too large.
+        DigestMismatchError, SizeMismatchError: A small one is not what the listing says.
+        AccessError, TransferError: The Hub says no, or nothing.
+    """
+    if len(chosen) > MOST_FILES:
+        raise UnsupportedArtifactError(
+            f"{reference.short}: {len(chosen)} files, more than {MOST_FILES}",
+            hint="choose some of them with --include or --exclude",
+        )
+    small = {entry.key: entry for entry in chosen if entry.sha256 is None}
+    absent = {key: entry for key, entry in small.items() if key not in listing.digests}
+    if absent:
+        _check_sizes(reference, absent.values())
+        stored = known(reference, {entry.size for entry in absent.values()})
+        listing.digests.update((key, stored[key]) for key in absent.keys() & stored.keys())
+        _bring(
+            api,
+            reference,
+            listing,
+            [entry for key, entry in absent.items() if key not in listing.digests],
+        )
+    return [
+        HubFile(
+            entry.path,
+            entry.size,
+            listing.digests[entry.key]
+            if entry.sha256 is None
+            else Digest.parse(f"sha256:{entry.sha256}"),
+        )
+        for entry in chosen
+    ]
+
+
+def _check_sizes(reference: Reference, entries: Iterable[HubEntry]) -> None:
+    total = 0
+    for entry in entries:
+        total += entry.size
+        if entry.size > _LARGEST:
+            path = sanitize_line(entry.path, 200)
+            raise UnsupportedArtifactError(
+                f"{reference.short}: {path} has {format_size(entry.size)} and no sha256, more than "
+                f"{format_size(_LARGEST)}",
+                hint="leave it out with --exclude",
+            )
+    if total > _MOST_BYTES:
+        raise UnsupportedArtifactError(
+            f"{reference.short}: files without a sha256 have {format_size(total)}, more than "
+            f"{format_size(_MOST_BYTES)}",
+            hint="choose some of them with --include or --exclude",
+        )
+
+
+def _bring(
+    api: HubApi, reference: Reference, listing: Listing, entries: Sequence[HubEntry]
+) -> None:
+    """Downloads contents, and notes their digests."""
+    if not entries:
+        return
+    spare: SimpleQueue[HubApi] = SimpleQueue()
+    lock = Lock()
+
+    def bring(entry: HubEntry) -> tuple[HubEntry, Digest]:
+        try:
+            own = spare.get_nowait()
+        except Empty:
+            own = api.another()
+        try:
+            content = own.fetch_content(reference, listing, entry)
+        finally:
+            spare.put(own)
+        with lock:
+            if len(content) <= _KEPT and _sum_of(listing) + len(content) <= _KEPT_TOGETHER:
+                # else it is asked for again, as a large one is
+                listing.contents[entry.key] = content
+        return entry, Digest.of(content)
+
+    pool = ThreadPoolExecutor(min(_WORKERS, len(entries)))
+    try:
+        for entry, digest in pool.map(bring, entries):
+            listing.digests[entry.key] = digest
+    finally:
+        pool.shutdown(cancel_futures=True)
+        while not spare.empty():
+            spare.get().close()
+
+
+def _sum_of(listing: Listing) -> int:
+    return sum(map(len, listing.contents.values()))
