@@ -58,7 +58,7 @@ class PublicKey:
 
     @classmethod
     def from_pem(cls, raw: bytes, name: str) -> "PublicKey":
-        """A key in PEM.
+        """A key in PEM, by itself or in a certificate.
 
         Args:
             raw: It.
@@ -69,8 +69,11 @@ class PublicKey:
         """
         from cryptography.exceptions import UnsupportedAlgorithm
         from cryptography.hazmat.primitives.serialization import load_pem_public_key
+        from cryptography.x509 import load_pem_x509_certificate
 
         try:
+            if b"BEGIN CERTIFICATE" in raw:
+                return cls.of(load_pem_x509_certificate(raw).public_key(), name)
             return cls.of(load_pem_public_key(raw), name)
         except UnsupportedAlgorithm as exc:
             raise ValueError("unknown kind of key") from exc

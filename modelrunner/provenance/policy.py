@@ -15,6 +15,13 @@ mode = "warn"
 identity = "https://github.com/acme/models/.github/workflows/release.yml@refs/heads/main"
 issuer = "https://token.actions.githubusercontent.com"
 trusted_root = "root.json"           # of one's own Sigstore
+
+[[rule]]
+match = "registry.example.com/*"
+mode = "enforce"
+ca = ["ca.pem"]                      # authorities of one's own, for certificates
+tsa = ["tsa.pem"]                    # and for timestamps; without it certificates must be valid now
+identity = "models@example.com"      # whom the certificate is for; without it anybody
 ```
 """
 
@@ -34,7 +41,8 @@ VERSION = 1
 Mode = Literal["off", "warn", "enforce"]
 
 _TEXTS = ("match", "mode", "identity", "issuer", "trusted_root")
-_RULE = (*_TEXTS, "keys")
+_FILES = ("keys", "ca", "tsa")
+_RULE = (*_TEXTS, *_FILES)
 _TOP = ("version", "default", "rule")
 
 
@@ -49,6 +57,8 @@ class Rule:
         identity: Who has to have signed, without a key.
         issuer: The provider that says so.
         trusted_root: Of one's own Sigstore.
+        ca: Files of authorities whose certificates count.
+        tsa: Files of authorities whose timestamps count.
     """
 
     match: str
@@ -57,6 +67,13 @@ class Rule:
     identity: str | None = None
     issuer: str | None = None
     trusted_root: Path | None = None
+    ca: tuple[Path, ...] = ()
+    tsa: tuple[Path, ...] = ()
+
+    @property
+    def names_signer(self) -> bool:
+        """Whether it says whose signatures count."""
+        return bool(self.keys or self.ca or self.identity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,33 +165,40 @@ def _rule(path: Path, value: object) -> Rule:
             raise ConfigError(
                 f"{path}: {key} must be text", hint=f'write {key} = "text"', path=str(path)
             )
-    keys = value.get("keys", [])
-    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
-        raise ConfigError(
-            f"{path}: keys must be a list of files",
-            hint='write keys = ["cosign.pub"]',
-            path=str(path),
-        )
+    files = {key: _files(path, key, value.get(key, [])) for key in _FILES}
     if not value.get("match"):
         raise ConfigError(
             f"{path}: a rule needs `match`", hint='write match = "docker.io/ai/*"', path=str(path)
         )
     mode = _mode(path, value.get("mode"))
-    if mode != "off" and not keys and not value.get("identity"):
-        raise ConfigError(
-            f"{path}: the rule for {value['match'][:100]} names no signer",
-            hint="add `keys` or `identity`",
-            path=str(path),
-        )
     root = value.get("trusted_root")
-    return Rule(
+    rule = Rule(
         value["match"],
         mode,
-        tuple(path.parent / key for key in keys),
+        files["keys"],
         value.get("identity"),
         value.get("issuer"),
         path.parent / root if root else None,
+        files["ca"],
+        files["tsa"],
     )
+    if mode != "off" and not rule.names_signer:
+        raise ConfigError(
+            f"{path}: the rule for {value['match'][:100]} names no signer",
+            hint="add `keys`, `ca` or `identity`",
+            path=str(path),
+        )
+    return rule
+
+
+def _files(path: Path, key: str, value: object) -> tuple[Path, ...]:
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise ConfigError(
+            f"{path}: {key} must be a list of files",
+            hint=f'write {key} = ["FILE.pem"]',
+            path=str(path),
+        )
+    return tuple(path.parent / each for each in value)
 
 
 def _mode(path: Path, value: object) -> Mode:

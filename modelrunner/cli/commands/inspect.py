@@ -19,6 +19,9 @@ from modelrunner.store.store import StoredModel
 from modelrunner.text import sanitize_line
 from modelrunner.units import format_context, format_size
 
+_Asked = tuple[list[Path] | None, list[Path] | None, str | None, str | None]
+"""Keys, certificate authorities, identity and issuer that signatures are compared with."""
+
 
 @command(
     examples="  modelrunner inspect ai/smollm2\n"
@@ -44,8 +47,12 @@ def inspect(
         list[Path] | None,
         Option("--key", metavar="FILE", help="Public key to verify signatures with."),
     ] = None,
+    ca: Annotated[
+        list[Path] | None,
+        Option("--ca", metavar="FILE", help="Certificate authority of signers, in PEM format."),
+    ] = None,
     identity: Annotated[
-        str | None, Option(metavar="WHO", help="Expected signer of keyless signatures.")
+        str | None, Option(metavar="WHO", help="Expected signer that a certificate names.")
     ] = None,
     issuer: Annotated[
         str | None, Option(metavar="URL", help="OIDC issuer of the signer's identity.")
@@ -53,8 +60,10 @@ def inspect(
 ) -> None:
     """Print everything that is known about a model, as JSON."""
     catalog = Catalog.load()
-    if (keys or identity or issuer) and not security:
-        raise UsageError("--key, --identity and --issuer need --security", hint="add --security")
+    if (keys or ca or identity or issuer) and not security:
+        raise UsageError(
+            "--key, --ca, --identity and --issuer need --security", hint="add --security"
+        )
     if security and remote:
         raise UsageError(
             "--security and --remote cannot be combined",
@@ -74,7 +83,9 @@ def inspect(
             hint=f"add it to the local store: `modelrunner import {sanitize_line(reference)}`",
         )
     if security:
-        context.console.emit(_security(context, reference, model, card, keys, identity, issuer))
+        context.console.emit(
+            _security(context, reference, model, card, (keys, ca, identity, issuer))
+        )
         return
     configured = Configurations(context.settings.state, context.settings.own_state).of_any(
         model.references
@@ -88,16 +99,21 @@ def _security(
     text: str,
     model: StoredModel,
     card: Card | None,
-    keys: list[Path] | None,
-    identity: str | None,
-    issuer: str | None,
+    asked: "_Asked",
 ) -> dict[str, object]:
     # few ask for it, and the others need not load what checks signatures
     from modelrunner.operations.trust.report import Signatures, assess, signatures_for
     from modelrunner.operations.trust.signatures import Signers
+    from modelrunner.provenance.certificates import Authority
     from modelrunner.provenance.keys import PublicKey
 
-    signers = Signers(tuple(PublicKey.load(path) for path in keys or ()), identity, issuer)
+    keys, ca, identity, issuer = asked
+    signers = Signers(
+        tuple(PublicKey.load(path) for path in keys or ()),
+        identity,
+        issuer,
+        authority=Authority.load(ca) if ca else None,
+    )
     named = next((name for name in model.references if name.short == text), None)
     name = named or next(iter(model.references), None)
 

@@ -63,8 +63,20 @@ def trust(
             "--key", metavar="FILE", help="Public key of a signer, in PEM format; can be repeated."
         ),
     ] = None,
+    ca: Annotated[
+        list[Path] | None,
+        Option(
+            "--ca",
+            metavar="FILE",
+            help="Certificate authority of signers, in PEM format; can be repeated.",
+        ),
+    ] = None,
+    tsa: Annotated[
+        list[Path] | None,
+        Option("--tsa", metavar="FILE", help="Authority of timestamps, for --ca; can be repeated."),
+    ] = None,
     identity: Annotated[
-        str | None, Option(metavar="WHO", help="Signer of keyless signatures.")
+        str | None, Option(metavar="WHO", help="Signer that a certificate names.")
     ] = None,
     issuer: Annotated[
         str | None, Option(metavar="URL", help="OIDC issuer of the signer's identity.")
@@ -88,9 +100,17 @@ def trust(
         return
     word = _only(action, given, "a mode" if action is Action.DEFAULT else "a pattern")
     if action is Action.ADD:
-        wanted = Rule(word, mode.value, (), identity, issuer, trusted_root)
-        rule = policy.add(wanted, keys or ())
-        _changed(context, policy, rule, "added")
+        wanted = Rule(
+            word,
+            mode.value,
+            tuple(keys or ()),
+            identity,
+            issuer,
+            trusted_root,
+            tuple(ca or ()),
+            tuple(tsa or ()),
+        )
+        _changed(context, policy, policy.add(wanted), "added")
     elif action is Action.REMOVE:
         _changed(context, policy, policy.remove(word), "removed")
     else:

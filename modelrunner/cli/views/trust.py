@@ -15,6 +15,8 @@ def rule_to_dict(rule: Rule) -> dict[str, object]:
         "match": rule.match,
         "mode": rule.mode,
         "keys": [str(key) for key in rule.keys],
+        "ca": [str(file) for file in rule.ca],
+        "tsa": [str(file) for file in rule.tsa],
         "identity": rule.identity,
         "issuer": rule.issuer,
         "trusted_root": None if rule.trusted_root is None else str(rule.trusted_root),
@@ -31,7 +33,7 @@ def tested_lines(name: str, found: Tested) -> Iterator[str]:
     """Return what came of a test, as lines: the rule, each signature, the verdict."""
     rule = found.rule
     yield f"rule: {_shown(rule.match)} {rule.mode}" + (
-        f" ({_signers(rule)})" if rule.keys or rule.identity else ""
+        f" ({_signers(rule)})" if rule.names_signer else ""
     )
     for entry in found.found:
         form = "unreadable" if entry.evidence is None else entry.evidence.form
@@ -47,6 +49,7 @@ def tested_lines(name: str, found: Tested) -> Iterator[str]:
 
 def _signers(rule: Rule) -> str:
     said = [f"key {key.name}" for key in rule.keys]
+    said += [f"CA {file.name}" for file in rule.ca]
     if rule.identity is not None:
         said.append(rule.identity + (f" by {rule.issuer}" if rule.issuer else ""))
     return _shown(", ".join(said))

@@ -9,11 +9,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 
 from modelrunner.disk.files import write_atomically
 from modelrunner.errors import ConfigError, NotFoundError, UsageError
+from modelrunner.provenance.certificates import Authority
 from modelrunner.provenance.keys import PublicKey
 from modelrunner.provenance.policy import (
     VERSION,
@@ -30,7 +32,8 @@ KEYS = "keys"
 
 _TABLE = re.compile(r"^\s*\[\[?\s*\"?rule\"?\s*\]\]?\s*(#.*)?$")
 _DEFAULT = re.compile(r"^\s*default\s*=")
-_COPY = re.compile(r".*-[0-9a-f]{12}\.pub")
+_ENDINGS = (".pub", ".pem", ".crt")
+_COPY = re.compile(r".*-[0-9a-f]{12}(\.[a-z]{3})?")
 _ODD = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -58,14 +61,13 @@ class PolicyFile:
         """
         return read_policy(self.path) if self.path.exists() else Policy("off", ())
 
-    def add(self, rule: Rule, keys: Sequence[Path] = ()) -> Rule:
+    def add(self, rule: Rule) -> Rule:
         """Add a rule: before the first one that would hide it, else at the end.
 
-        Keys are copied beside the file, so that it can be moved with them.
+        Its keys and certificates are copied beside the file, so that it can be moved with them.
 
         Args:
-            rule: The rule; its own keys are not read.
-            keys: Files of public keys.
+            rule: The rule.
 
         Raises:
             UsageError: There is a rule for its pattern, or it names no signer.
@@ -79,12 +81,22 @@ class PolicyFile:
                 f"{self.path} has a rule for {rule.match} already",
                 hint=f"remove it first: `modelrunner trust remove '{rule.match}'`",
             )
-        if rule.mode != "off" and not keys and not rule.identity:
+        if rule.mode != "off" and not rule.names_signer:
             raise UsageError(
-                "a rule needs a signer", hint="add --key FILE, or --identity WHO --issuer URL"
+                "a rule needs a signer",
+                hint="add --key FILE, --ca FILE, or --identity WHO --issuer URL",
             )
-        copies = [self._copied(key) for key in keys]
-        new = replace(rule, keys=tuple(copies))
+        # all of them are read before one is written
+        prints = {path: [PublicKey.load(path).fingerprint] for path in rule.keys} | {
+            path: Authority.load([path]).fingerprints for path in (*rule.ca, *rule.tsa)
+        }
+        copies = {path: self._copied(path, found) for path, found in prints.items()}
+        new = replace(
+            rule,
+            keys=tuple(copies[path] for path in rule.keys),
+            ca=tuple(copies[path] for path in rule.ca),
+            tsa=tuple(copies[path] for path in rule.tsa),
+        )
         hides = (fnmatchcase(pattern, full_pattern(each.match)) for each in policy.rules)
         place = next((number for number, is_hidden in enumerate(hides) if is_hidden), None)
         head, tables = self._parts()
@@ -117,8 +129,8 @@ class PolicyFile:
         del tables[number : number + 1]
         left = [*policy.rules[:number], *policy.rules[number + 1 :]]
         self._write(head, tables, replace(policy, rules=tuple(left)))
-        kept = {key for each in left for key in each.keys}
-        for key in rule.keys:
+        kept = {key for each in left for key in (*each.keys, *each.ca, *each.tsa)}
+        for key in (*rule.keys, *rule.ca, *rule.tsa):
             if key not in kept and key.parent.name == KEYS and _COPY.fullmatch(key.name):
                 # outside: a copy that `add` made
                 key.unlink(missing_ok=True)
@@ -156,8 +168,8 @@ class PolicyFile:
 
     def _table(self, rule: Rule) -> str:
         values: list[tuple[str, object]] = [("match", rule.match), ("mode", rule.mode)]
-        if rule.keys:
-            values.append(("keys", [self._named(key) for key in rule.keys]))
+        files = (("keys", rule.keys), ("ca", rule.ca), ("tsa", rule.tsa))
+        values += [(name, [self._named(key) for key in found]) for name, found in files if found]
         root = None if rule.trusted_root is None else self._named(rule.trusted_root)
         values += [
             (name, value)
@@ -176,13 +188,14 @@ class PolicyFile:
         folder = self.path.parent
         return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
 
-    def _copied(self, key: Path) -> Path:
-        public = PublicKey.load(key)
-        stem = _ODD.sub("-", key.stem)[:60] or "key"
-        place = self.path.parent / KEYS / f"{stem}-{public.fingerprint[:12]}.pub"
+    def _copied(self, path: Path, fingerprints: Sequence[str]) -> Path:
+        stem = _ODD.sub("-", path.stem)[:60] or "key"
+        mark = sha256("".join(fingerprints).encode()).hexdigest()
+        name = f"{stem}-{(fingerprints[0] if len(fingerprints) == 1 else mark)[:12]}"
+        place = self.path.parent / KEYS / f"{name}{path.suffix if path.suffix in _ENDINGS else ''}"
         place.parent.mkdir(parents=True, exist_ok=True)
         # outside: a key that a person names
-        write_atomically(place, key.read_bytes())
+        write_atomically(place, path.read_bytes())
         return place
 
     def _write(self, head: Sequence[str], tables: Sequence[str], expected: Policy) -> None:

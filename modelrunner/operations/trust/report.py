@@ -75,7 +75,7 @@ def signatures_for(
     """
     policy = Policy("off", ()) if policy_file is None else read_policy(policy_file)
     rule = Rule("*", policy.default) if reference is None else policy.rule_for(reference)
-    signers = asked if asked.keys or asked.identity else Signers.of(rule)
+    signers = asked if asked.are_named else Signers.of(rule)
     stored = signatures_of([StoredPlace.of(store)], manifest, signers)
     problem = None
     if reference is None:

@@ -23,8 +23,14 @@ from modelrunner.errors import (
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest
+from modelrunner.oci.model.artifact import ModelArtifact
 from modelrunner.oci.reference import ANY_REPOSITORY, LOCAL, Reference
 from modelrunner.oci.referrers import Referrer
+from modelrunner.provenance.certificates import (
+    Authority,
+    UntrustedCertificateError,
+    chain_in_pem,
+)
 from modelrunner.provenance.keyless import NotVerifiedError, verify_bundle
 from modelrunner.provenance.keys import PublicKey
 from modelrunner.provenance.policy import Rule
@@ -34,10 +40,12 @@ from modelrunner.provenance.signatures import (
     SIMPLE_SIGNING,
     Evidence,
     evidence_in,
+    named_form,
 )
 from modelrunner.registry.fallback import worst
 from modelrunner.registry.oci.referrers import BLOB_LIMIT, NotLookedAt
 from modelrunner.store.store import Store
+from modelrunner.text import sanitize_line
 
 
 class SignatureSource(Protocol):
@@ -126,6 +134,9 @@ class StoredPlace:
 
 
 _CERTIFIED = "signed with a certificate"
+_NOT_OF_THE_MODEL = ("SHA256SUMS", "model.sig")
+"""Files beside those of a model, where it was signed: what a pull writes, and the signature."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -138,27 +149,37 @@ class Signers:
         identity: Who signs without a key.
         issuer: The provider that says so.
         trusted_root: Of one's own Sigstore.
+        authority: Authorities of one's own, whose certificates count.
     """
 
     keys: tuple[PublicKey, ...] = ()
     identity: str | None = None
     issuer: str | None = None
     trusted_root: Path | None = None
+    authority: Authority | None = None
 
     @classmethod
     def of(cls, rule: Rule) -> "Signers":
         """Those whom a rule names.
 
         Raises:
-            ConfigError: A key cannot be read.
+            ConfigError: A key or a certificate cannot be read.
         """
         keys = tuple(PublicKey.load(path) for path in rule.keys)
-        return cls(keys, rule.identity, rule.issuer, rule.trusted_root)
+        authority = Authority.load(rule.ca, rule.tsa) if rule.ca else None
+        return cls(keys, rule.identity, rule.issuer, rule.trusted_root, authority)
+
+    @property
+    def are_named(self) -> bool:
+        """Whether anybody's signature counts."""
+        return bool(self.keys or self.identity or self.authority)
 
     @property
     def fingerprint(self) -> str:
         """The same for the same signers, in hex."""
         names = sorted(key.fingerprint for key in self.keys)
+        if self.authority is not None:
+            names += self.authority.fingerprints
         said = "\n".join([*names, self.identity or "", self.issuer or ""])
         return sha256(said.encode()).hexdigest()[:16]
 
@@ -252,6 +273,11 @@ def _evidence(
         if isinstance(referrer, NotLookedAt):
             yield Checked(None, problem=str(referrer))
             continue
+        kinds = [referrer.artifact_type, *(each.media_type for each in referrer.manifest.layers)]
+        unread = None if any(map(_is_known, kinds)) else named_form(kinds)
+        if unread is not None:
+            yield Checked(None, problem=f"present, not verified: {unread}")
+            continue
         for layer in referrer.manifest.layers:
             try:
                 # what it is tells whether it is worth fetching
@@ -268,16 +294,62 @@ def _is_known(media_type: str) -> bool:
 
 
 def _check(evidence: Evidence, manifest: Manifest | Index, signers: Signers) -> Checked:
-    if str(manifest.digest) not in evidence.subjects:
-        return Checked(evidence, problem="signed for another model")
+    problem = _subject_problem(evidence, manifest)
+    if problem is not None:
+        return Checked(evidence, problem=problem)
     for key in signers.keys:
         if key.verifies(evidence.signature, evidence.signed):
             return Checked(evidence, by=f"key {key.fingerprint[:16]} ({Path(key.name).name})")
     if evidence.certificate:
+        if signers.authority is not None:
+            return _check_authority(evidence, signers.authority, signers.identity)
         return _check_identity(evidence, manifest, signers)
-    if not signers.keys:
-        return Checked(evidence, problem="no public key configured to verify it")
-    return Checked(evidence, problem="signed with another key")
+    missing = "no public key configured to verify it"
+    return Checked(evidence, problem="signed with another key" if signers.keys else missing)
+
+
+def _subject_problem(evidence: Evidence, manifest: Manifest | Index) -> str | None:
+    """Why a signature is not one of this model; None where it is."""
+    if evidence.files is not None:
+        return _files_problem(evidence.files, manifest)
+    return None if str(manifest.digest) in evidence.subjects else "signed for another model"
+
+
+def _files_problem(files: Sequence[tuple[str, str]], manifest: Manifest | Index) -> str | None:
+    """Why a list of signed files is not that of a model; None where it is."""
+    try:
+        artifact = ModelArtifact.from_manifest(manifest)
+    except (IntegrityError, UnsupportedArtifactError):
+        return "signed for files, and the files of the model are unknown"
+    own = {
+        str(layer.path): layer.descriptor.digest.hex
+        for layer in artifact.layers
+        if layer.path is not None
+    }
+    signed = {name: digest for name, digest in files if name not in _NOT_OF_THE_MODEL}
+    for name in sorted(signed.keys() | own.keys() - set(_NOT_OF_THE_MODEL)):
+        if signed.get(name) != own.get(name):
+            found = "is not signed" if name not in signed else "is another one than was signed"
+            missing = "is signed, and not in the model" if name not in own else found
+            return f"{sanitize_line(name, 80)} {missing}"
+    return None
+
+
+def _check_authority(evidence: Evidence, authority: Authority, identity: str | None) -> Checked:
+    try:
+        chain = [der for part in evidence.chain for der in _in_der(part)]
+        signer = authority.signer(chain, evidence.signature, evidence.timestamps)
+    except (UntrustedCertificateError, ValueError) as exc:
+        return Checked(evidence, problem=f"{_CERTIFIED}: {exc}")
+    if not signer.key.verifies(evidence.signature, evidence.signed):
+        return Checked(evidence, problem=f"{_CERTIFIED}, which is not the one that signed")
+    if identity is not None and identity not in signer.names:
+        return Checked(evidence, problem=f"{_CERTIFIED} of {sanitize_line(signer.shown, 100)}")
+    return Checked(evidence, by=f"certificate of {sanitize_line(signer.shown, 200)}")
+
+
+def _in_der(part: bytes) -> Sequence[bytes]:
+    return chain_in_pem(part) if part.lstrip().startswith(b"-----") else [part]
 
 
 def _check_identity(evidence: Evidence, manifest: Manifest | Index, signers: Signers) -> Checked:
