@@ -41,6 +41,7 @@ _FAMILIES: Mapping[Format, Family] = {Format.DOCKER: "docker", Format.MODELPACK:
     '  modelrunner package granite.gguf team/pirate:1 --system "You are a pirate." --set top-k=40\n'
     "  modelrunner package --from ai/smollm2 registry.example.com/team/smollm2:8k"
     " --context-size 8192 --push\n"
+    "  modelrunner package granite-F16.gguf team/granite:Q4_K_M --quantize Q4_K_M\n"
     "  modelrunner package --from-hf ORG/REPO:Q4_K_M registry.example.com/team/model:1"
 )
 def package_model(
@@ -69,6 +70,13 @@ def package_model(
             metavar="ORG/REPO",
             help="Make the model of this repository of the Hugging Face Hub: ORG/REPO[@REVISION]"
             "[:QUANT].",
+        ),
+    ] = None,
+    quantize: Annotated[
+        str | None,
+        Option(
+            metavar="TYPE",
+            help="Quantize the weights first, with llama.cpp's quantizer: Q4_K_M, Q8_0, ...",
         ),
     ] = None,
     licenses: Annotated[
@@ -151,6 +159,7 @@ def package_model(
         created=_created(context.environ.get("SOURCE_DATE_EPOCH", "")),
         link=link,
         push=push_,
+        quantize=quantize,
     )
     make_package(context, request)
 

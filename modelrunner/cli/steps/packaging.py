@@ -1,5 +1,9 @@
 """What `package` does, in each of its ways, with progress."""
 
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from modelrunner.cli.context import Context
 from modelrunner.cli.steps.pushing import push_model, pushed_line, pushed_to_dict
 from modelrunner.oci.digest import Digest
@@ -9,6 +13,9 @@ from modelrunner.store.store import StoredModel
 from modelrunner.units import format_size
 
 # late imports: a package is made in one of several ways, and loads what that one needs
+if TYPE_CHECKING:
+    from modelrunner.operations.package.package import Ingredients
+    from modelrunner.store.adopt import Way
 
 
 def make_package(context: Context, request: PackageRequest) -> None:
@@ -19,10 +26,13 @@ def make_package(context: Context, request: PackageRequest) -> None:
         if name.is_local:
             raise context.store.unregistered(name)
         context.require_network("push")
-    if request.kind == "model":
-        model = _derived(context, request)
-        if model is None:
+    if request.quantize is not None:
+        model = _quantized(context, request)
+    elif request.kind == "model":
+        derived = _derived(context, request)
+        if derived is None:
             return
+        model = derived
     else:
         model = (
             _from_hub(context, request) if request.kind == "hub" else _packaged(context, request)
@@ -40,9 +50,7 @@ def make_package(context: Context, request: PackageRequest) -> None:
 
 
 def _packaged(context: Context, request: PackageRequest) -> StoredModel:
-    from pathlib import Path
-
-    from modelrunner.operations.package.package import Ingredients, package
+    from modelrunner.operations.package.package import Ingredients
 
     ingredients = Ingredients(
         Path(request.source),
@@ -52,14 +60,104 @@ def _packaged(context: Context, request: PackageRequest) -> StoredModel:
         request.context,
         request.other_settings,
     )
+    return _made(context, request, ingredients, "link" if request.link else "copy")
+
+
+def _made(
+    context: Context, request: PackageRequest, ingredients: "Ingredients", way: "Way"
+) -> StoredModel:
+    from modelrunner.operations.package.package import package
+
     return package(
         context.store,
         ingredients,
         request.name,
         family=request.family or "docker",
         created=request.moment,
-        way="link" if request.link else "copy",
+        way=way,
     )
+
+
+def _quantized(context: Context, request: PackageRequest) -> StoredModel:
+    """Quantize the weights of a file or of another model, and package the result."""
+    from modelrunner.cli.steps.pulling import pull_one
+    from modelrunner.operations.derive.derive import base_annotations
+    from modelrunner.operations.derive.origin import (
+        borrowed,
+        hub_reference,
+        ingredients_of,
+        provenance_of,
+    )
+    from modelrunner.operations.package.package import Ingredients
+    from modelrunner.operations.pull.outcome import Pulled, stored
+    from modelrunner.operations.pull.reference import reference_to_pull
+
+    if request.kind == "file":
+        ingredients = Ingredients(
+            Path(request.source),
+            request.licenses,
+            request.projector,
+            request.template,
+            request.context,
+            request.other_settings,
+        )
+        return _requantized(context, request, ingredients)
+    is_hub = request.kind == "hub"
+    source = request.source
+    reference = hub_reference(source) if is_hub else reference_to_pull(context.store, source)
+
+    def pull(each: Reference) -> Pulled:
+        found = None if is_hub else stored(context.store, each)
+        if found is not None and context.workspace.guarded:
+            context.workspace.check(each, found.model.manifest)
+        return found or pull_one(context, each)
+
+    with borrowed(context.store, reference, pull) as pulled:
+        annotations = provenance_of(pulled) if is_hub else base_annotations(pulled.model)
+        ingredients = replace(ingredients_of(pulled.model, request), annotations=annotations)
+        family = request.family or pulled.model.artifact.family
+        return _requantized(context, replace(request, family=family), ingredients)
+
+
+def _requantized(
+    context: Context, request: PackageRequest, ingredients: "Ingredients"
+) -> StoredModel:
+    from modelrunner.cli.progress.select import progress
+    from modelrunner.events import Advanced, Finished, Planned, Started
+    from modelrunner.operations.convert.quantize import Quantization, quantized
+    from modelrunner.runtime.converters.quantizers import find_quantizer
+    from modelrunner.runtime.converters.recipes import recipe_named
+    from modelrunner.runtime.threads import usable_cores
+
+    recipe = recipe_named(request.quantize or "")
+    quantizer = find_quantizer(context.environ, context.settings.runtimes)
+    sizes: list[int] = []
+    with progress(context.console, verb="quantizing") as listener:
+
+        def on_plan(name: str, size: int) -> None:
+            sizes.append(size)
+            listener(Planned(name, size, 0, 0))
+            listener(Started("", size, 0, name))
+
+        def on_progress(done: int, total: int) -> None:
+            listener(Advanced("", sizes[0], sizes[0] * done // max(total, 1)))
+
+        wanted = Quantization(
+            recipe, quantizer, usable_cores(), on_plan, on_progress, context.console.warn
+        )
+        with quantized(context.store, ingredients.weights, wanted) as made:
+            listener(Finished(made.name, "", sizes[0]))
+            return _made(
+                context,
+                request,
+                replace(
+                    ingredients,
+                    weights=made.file,
+                    weights_name=made.name,
+                    annotations={**ingredients.annotations, **made.annotations},
+                ),
+                "auto",
+            )
 
 
 def _from_hub(context: Context, request: PackageRequest) -> StoredModel:

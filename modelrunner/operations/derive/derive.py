@@ -89,17 +89,31 @@ class Base:
     @classmethod
     def of_stored(cls, model: StoredModel, config: bytes) -> Self:
         """Return a model of the store; `config` are the bytes of its config."""
-        known = next((name for name in model.references if not name.is_local), None)
-        name = None if known is None else known.with_digest(model.digest)
+        name = _public_name(model)
         return cls(model.artifact, config, name, lambda: headers.of_stored(model).metadata)
 
     @property
     def annotations(self) -> Mapping[str, str]:
-        """Annotations by which others find what a model was made of, see the OCI image spec."""
-        found = {media_types.ANNOTATION_BASE_DIGEST: str(self.artifact.manifest.digest)}
-        if self.name is not None:
-            found[media_types.ANNOTATION_BASE_NAME] = str(replace(self.name, digest=None))
-        return found
+        """Annotations by which others find what a model was made of."""
+        return _annotations(self.artifact.manifest.digest, self.name)
+
+
+def base_annotations(model: StoredModel) -> Mapping[str, str]:
+    """Return annotations by which others find the model that another one was made of."""
+    return _annotations(model.digest, _public_name(model))
+
+
+def _public_name(model: StoredModel) -> Reference | None:
+    known = next((name for name in model.references if not name.is_local), None)
+    return None if known is None else known.with_digest(model.digest)
+
+
+def _annotations(digest: Digest, name: Reference | None) -> Mapping[str, str]:
+    # the OCI image specification has them
+    found = {media_types.ANNOTATION_BASE_DIGEST: str(digest)}
+    if name is not None:
+        found[media_types.ANNOTATION_BASE_NAME] = str(replace(name, digest=None))
+    return found
 
 
 def derive(

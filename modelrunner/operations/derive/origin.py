@@ -1,6 +1,7 @@
 """Where a model comes from that another one is made of: the store, its registry, or the Hub."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,11 +10,13 @@ from modelrunner.oci import media_types
 from modelrunner.oci.reference import HUGGING_FACE, Reference
 from modelrunner.operations.derive.derive import Differences, derive
 from modelrunner.operations.model.contents import existing_file
+from modelrunner.operations.package.package import Ingredients
 from modelrunner.operations.package.parts import Part
 from modelrunner.operations.package.request import PackageRequest
 from modelrunner.operations.pull.outcome import Pulled
 from modelrunner.operations.pull.reference import reference_to_pull
 from modelrunner.operations.remove import plan_removal, remove
+from modelrunner.runtime import packaged
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.text import file_text
 
@@ -128,6 +131,28 @@ def provenance_of(pulled: Pulled) -> Mapping[str, str]:
     return found
 
 
+@contextmanager
+def borrowed(
+    store: Store, reference: Reference, pull: Callable[[Reference], Pulled]
+) -> Iterator[Pulled]:
+    """The block in which a model is in the store that another one is made of.
+
+    Its name is in the store while it arrives, so that an interrupted download is resumed; it goes
+    afterwards, unless it was there before.
+
+    Args:
+        store: The local store.
+        reference: The model.
+        pull: Pulls a model.
+    """
+    before = {str(each) for model in store.models() for each in model.references}
+    pulled = pull(reference)
+    yield pulled
+    for each in pulled.model.references:
+        if str(each) not in before:
+            remove(store, plan_removal(store, str(each), force=False))
+
+
 def derive_from_hub(
     store: Store,
     reference: Reference,
@@ -136,9 +161,6 @@ def derive_from_hub(
     pull: Callable[[Reference], Pulled],
 ) -> StoredModel:
     """Make a model of files of the Hugging Face Hub, under a name of one's own.
-
-    The Hub's name for them is in the store while they arrive, so that an interrupted download is
-    resumed; it goes afterwards, unless it was there before.
 
     Args:
         store: The local store.
@@ -150,16 +172,27 @@ def derive_from_hub(
     Raises:
         ModelRunnerError: It cannot be pulled, or cannot be made.
     """
-    before = {str(each) for model in store.models() for each in model.references}
-    pulled = pull(reference)
-    annotations = {**provenance_of(pulled), **differences.annotations}
-    made = derive(
-        store,
-        pulled.model,
-        name,
-        replace(differences, annotations=annotations, from_headers=True),
+    with borrowed(store, reference, pull) as pulled:
+        annotations = {**provenance_of(pulled), **differences.annotations}
+        wanted = replace(differences, annotations=annotations, from_headers=True)
+        return derive(store, pulled.model, name, wanted)
+
+
+def ingredients_of(model: StoredModel, request: PackageRequest) -> Ingredients:
+    """Return the files of a stored model, and what was asked for, as what a package is made of.
+
+    Args:
+        model: The model.
+        request: What counts more than what the model has.
+    """
+    artifact, config = model.artifact, model.config
+    own = packaged.Packaged.read(config.settings).values
+    licenses = [model.file(layer) for layer in artifact.licenses]
+    return Ingredients(
+        model.weights(),
+        [*(path for path in licenses if path is not None), *request.licenses],
+        request.projector or model.file(artifact.projector),
+        request.template or model.file(artifact.template),
+        request.context or config.advised_context,
+        {**own, **request.other_settings},
     )
-    for each in pulled.model.references:
-        if str(each) not in before and str(each) != str(name):
-            remove(store, plan_removal(store, str(each), force=False))
-    return made

@@ -63,7 +63,11 @@ def config_of(
 
 
 def assemble(
-    config: ModelConfig, layers: Sequence[Descriptor], metadata: Metadata, name: str
+    config: ModelConfig,
+    layers: Sequence[Descriptor],
+    metadata: Metadata,
+    name: str,
+    annotations: Mapping[str, str] | None = None,
 ) -> tuple[Manifest, bytes]:
     """The manifest, and the bytes of the config that it names.
 
@@ -72,6 +76,7 @@ def assemble(
         layers: In their order.
         metadata: Of the weights.
         name: Of a model whose header has none.
+        annotations: Of the manifest.
 
     Raises:
         MalformedManifestError, UnsupportedArtifactError: The layers make up no model.
@@ -84,6 +89,6 @@ def assemble(
         raw = config.to_modelpack(digests, metadata.name or name)
         media_type, artifact_type = media_types.MODELPACK_CONFIG, media_types.MODELPACK_ARTIFACT
     about = Descriptor(media_type, Digest.of(raw), len(raw))
-    manifest = Manifest.build(about, layers, artifact_type=artifact_type)
+    manifest = Manifest.build(about, layers, artifact_type=artifact_type, annotations=annotations)
     ModelArtifact.from_manifest(manifest)
     return manifest, raw

@@ -40,6 +40,8 @@ class Ingredients:
         template: The file of a chat template.
         context_length: The context to use; None for the trained one.
         settings: Settings that are advised for a launch, by their names.
+        weights_name: The name that the weights get; None for that of their file.
+        annotations: Annotations of the manifest.
     """
 
     weights: Path
@@ -48,6 +50,8 @@ class Ingredients:
     template: Path | None = None
     context_length: int | None = None
     settings: Mapping[str, Value] = field(default_factory=dict)
+    weights_name: str | None = None
+    annotations: Mapping[str, str] = field(default_factory=dict)
 
 
 def package(
@@ -106,7 +110,10 @@ def package(
     with store.arriving():
         names = _Names(family)
         parts = _parts(ingredients, shards)
-        titles = [names.of(path, role) for role, path in parts]
+        called = ingredients.weights_name
+        titles = [
+            names.of(path, role, called if role == "weights" else None) for role, path in parts
+        ]
         for title in titles:
             require_name(title)
         sizes = [path.stat().st_size for _role, path in parts]
@@ -126,7 +133,9 @@ def package(
             )
             for number, (role, path) in enumerate(parts)
         ]
-        manifest, raw = assemble(config, layers, metadata, reference.repository)
+        manifest, raw = assemble(
+            config, layers, metadata, reference.repository, ingredients.annotations
+        )
         store.blobs.put(manifest.config, raw)
         return store.add(manifest, [reference])
 
@@ -166,9 +175,10 @@ class _Names:
         self._family = family
         self._taken: dict[str, Path] = {}
 
-    def of(self, path: Path, role: str) -> str:
+    def of(self, path: Path, role: str, called: str | None = None) -> str:
         """The name of a file, by which readers of the family find its role too."""
-        name = PurePosixPath(layer_name(file_text(path.name), role, self._family))
+        given = called or file_text(path.name)
+        name = PurePosixPath(layer_name(given, role, self._family))
         free, number = name, 1
         while self._taken.setdefault(str(free), path) != path:
             number += 1

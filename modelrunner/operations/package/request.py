@@ -32,6 +32,7 @@ class PackageRequest:
         created: The time in its config, where one is set for it.
         link: Whether files are linked into the store, or else nothing is made.
         push: Whether it goes to its registry.
+        quantize: The quantization that the weights get first; None for that which they have.
     """
 
     kind: Kind
@@ -45,6 +46,7 @@ class PackageRequest:
     created: datetime | None = None
     link: bool = False
     push: bool = False
+    quantize: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be combined."""
@@ -52,6 +54,11 @@ class PackageRequest:
             raise UsageError(
                 "--link needs a file, and cannot be combined with --from or --from-hf",
                 hint="leave out --link: blobs of the local store are shared in any case",
+            )
+        if self.link and self.quantize is not None:
+            raise UsageError(
+                "--link and --quantize cannot be combined",
+                hint="leave out --link: the quantized file is not copied",
             )
 
     @property

@@ -96,6 +96,13 @@ class Child:
         line, newline, self._received = self._received.partition(b"\n")
         return line.decode(errors="replace") if newline else None
 
+    def wait(self, seconds: float) -> int | None:
+        """Wait for its end; how it ended, None where it still runs then."""
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+
     def stop(self, grace_s: float = GRACE_S) -> None:
         """Ask it to end, after a while make it. Doing it twice does no harm."""
         if self.alive():

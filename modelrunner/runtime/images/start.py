@@ -69,6 +69,7 @@ def command(
     environ: Mapping[str, str],
     files: Sequence[Path] = (),
     *,
+    writes: Sequence[Path] = (),
     connects: bool = False,
     isolate: bool = True,
     machine: Path = Path("/"),
@@ -80,6 +81,7 @@ def command(
         line: The server's arguments.
         environ: Our environment, of which it gets a part, with what is for the server alone.
         files: What it may read of this machine beside its image; the directory of each is shown.
+        writes: Directories of this machine that it may write to.
         connects: Whether it may connect to other machines.
         isolate: Whether to isolate it where that is possible.
         machine: The top of this machine's files.
@@ -107,6 +109,7 @@ def command(
             ),
             *([str(icd), str(_INSIDE / "icd" / icd.name), False] for icd in _nvidia_icds(machine)),
             *([str(folder), str(folder), False] for folder in _folders(files)),
+            *([str(folder), str(folder), True] for folder in writes),
             [str(one.home), "/home", True],
         ],
         "inside": _inside(one, line, drivers, machine),

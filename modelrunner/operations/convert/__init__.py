@@ -1,0 +1,1 @@
+"""Conversions: GGUF files made of others, by programs of llama.cpp."""
