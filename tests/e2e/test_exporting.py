@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -396,6 +396,79 @@ class TestKubernetes:
         install, pull = said.stdout.decode().splitlines()
         assert install == (f"pip|install|--quiet|--no-cache-dir|--target|/tmp/lib|{SOURCE}||")
         assert pull == f"python|-m|modelrunner|pull|{line[-2]}|--output|/models|/tmp/lib|"
+
+
+class TestImageVolumes:
+    @pytest.fixture
+    def pushed(self, here: CommandLine) -> Iterator[str]:
+        """An image of the model at a registry."""
+        with Registry() as registry:
+            name = registry.reference("team/tiny:image")
+            done = here("push", "ai/tiny:1", "--as", "image", "--to", name)
+            assert done.returncode == 0, done.stderr
+            yield name
+
+    @pytest.mark.parametrize("kind", ["k8s", "kserve"])
+    def test_the_pod_mounts_the_image_and_pulls_nothing(
+        self, here: CommandLine, pushed: str, kind: str
+    ) -> None:
+        found = export(here, kind, "--image-volume", pushed)
+        whole, *_ = yaml.safe_load_all(exports.only_text(found))
+        if kind == "k8s":
+            kubernetes_validate.validate(whole, KUBERNETES, strict=True)
+            pod = whole["spec"]["template"]["spec"]
+        else:
+            pod = {k: v for k, v in whole["spec"]["predictor"].items() if k != "minReplicas"}
+            about = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": pod}
+            kubernetes_validate.validate(about, KUBERNETES, strict=True)
+        assert "initContainers" not in pod
+        index = json.loads(
+            here("push", "ai/tiny:1", "--as", "image", "--to", pushed, "--json").stdout
+        )
+        assert pod["volumes"] == [
+            {
+                "name": "models",
+                "image": {
+                    "reference": f"{pushed.removesuffix(':image')}@{index['digest']}",
+                    "pullPolicy": "IfNotPresent",
+                },
+            },
+            {"name": "tmp", "emptyDir": {}},
+        ]
+        (server,) = pod["containers"]
+        assert server["volumeMounts"][0] == {
+            "name": "models",
+            "mountPath": "/mnt/model",
+            "readOnly": True,
+        }
+        line = exports.in_container(server["args"])
+        assert line[line.index("--model") + 1] == "/mnt/model/models/model.gguf"
+
+    def test_an_artifact_is_not_mounted(self, here: CommandLine, tiny: Artifact) -> None:
+        with Registry() as registry:
+            registry.add(tiny, "team/tiny", ["1"])
+            name = registry.reference("team/tiny:1")
+            done = here("export", "k8s", "ai/tiny:1", "--image-volume", name)
+        assert done.returncode == 2
+        assert f"{name} is a model artifact, not a container image" in done.stderr
+
+    def test_an_image_of_another_model_is_refused(
+        self, here: CommandLine, pushed: str, weights: bytes
+    ) -> None:
+        put(here.store, docker_artifact(weights, filenames=["other.gguf"]), "ai/other:1")
+        done = here("export", "k8s", "ai/other:1", "--image-volume", pushed)
+        assert done.returncode == 2
+        assert f"{pushed} does not have other.gguf of ai/other:1" in done.stderr
+
+    @pytest.mark.parametrize(
+        "arguments", [["compose"], ["systemd"], ["k8s", "--serve"], ["k8s", "--puller", "x"]]
+    )
+    def test_what_mounts_no_image_refuses_one(
+        self, here: CommandLine, arguments: list[str]
+    ) -> None:
+        kind, *options = arguments
+        done = here("export", kind, "ai/tiny:1", "--image-volume", "localhost:1/x:1", *options)
+        assert done.returncode == 2
 
 
 class TestKServe:

@@ -30,6 +30,7 @@ _PROGRAM = "llama-server"
     name="export",
     examples="  modelrunner export compose ai/smollm2 -o compose.yaml\n"
     "  modelrunner export k8s ai/granite-4.0-micro --context 32768 | kubectl apply -f -\n"
+    "  modelrunner export k8s ai/smollm2 --image-volume registry.example.com/team/smollm2:image\n"
     "  modelrunner export quadlet ai/smollm2 --output ~/.config/containers/systemd\n"
     "  modelrunner export systemd ai/smollm2 --name chat -o chat.service\n"
     "  modelrunner export compose --serve ai/smollm2 ai/granite-4.0-micro -o compose.yaml\n"
@@ -113,6 +114,14 @@ def export_model(
         ),
     ] = None,
     rpc: Rpc = None,
+    image_volume: Annotated[
+        str | None,
+        Option(
+            metavar="IMAGE",
+            help="Mount this image, made by `push --as image`, as a volume instead of pulling the"
+            " model, for k8s and kserve.",
+        ),
+    ] = None,
 ) -> None:
     """Write a deployment file for a model: pinned by digest, with a memory limit, unprivileged.
 
@@ -120,6 +129,8 @@ def export_model(
     """
     serves = serve or kind is Kind.LAUNCHD
     _check_combination(references, serves=serves, puller=puller, rpc=rpc, key_file=api_key_file)
+    if image_volume is not None:
+        _check_volume(kind, serves=serves, puller=puller)
     if kv_type is not None and kv_type not in CACHE_TYPES:
         raise UsageError(
             f"--kv-type: invalid KV cache type {kv_type[:40]!r}",
@@ -138,6 +149,7 @@ def export_model(
         puller=_image("--puller", puller),
         rpc=None if rpc is None else str(value_of("rpc", rpc, "--rpc")),
         program=_program(context, program) if kind is Kind.SYSTEMD and not serves else None,
+        volume=image_volume,
     )
     estimator = context.workspace.estimator()
     exporter = Exporter(context.store, context.source_for, estimator, Installation.current())
@@ -208,6 +220,24 @@ def _check_combination(
         raise UsageError(
             "--rpc cannot be combined with --serve",
             hint="set it where serve runs: `modelrunner configure REF --set rpc=HOST:PORT`",
+        )
+
+
+def _check_volume(kind: Kind, *, serves: bool, puller: str | None) -> None:
+    """Refuse an image volume where none can be mounted, or nothing is left to pull.
+
+    Raises:
+        UsageError: It is so.
+    """
+    if serves or kind not in (Kind.K8S, Kind.KUBERNETES, Kind.KSERVE):
+        raise UsageError(
+            "--image-volume is for k8s and kserve without --serve",
+            hint="leave it out: the model is pulled where it runs",
+        )
+    if puller is not None:
+        raise UsageError(
+            "--puller cannot be combined with --image-volume: nothing is pulled",
+            hint="use one of them",
         )
 
 

@@ -18,6 +18,7 @@ from modelrunner.errors import (
 )
 from modelrunner.gguf.metadata import Metadata
 from modelrunner.memory.context import default_context, running_context
+from modelrunner.oci.media_types import ANNOTATION_PATH
 from modelrunner.oci.model.artifact import Layer, ModelArtifact
 from modelrunner.oci.model.config import ModelConfig
 from modelrunner.oci.reference import Reference, is_whole_id
@@ -86,6 +87,7 @@ class ExportRequest:
         puller: An image that has this program.
         rpc: RPC servers of llama.cpp.
         program: The path of `llama-server`.
+        volume: The image that has the model's files, by its name.
     """
 
     context: int | None = None
@@ -97,6 +99,7 @@ class ExportRequest:
     puller: str | None = None
     rpc: str | None = None
     program: str | None = None
+    volume: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +134,7 @@ class Exporter:
         name = request.name and checked_name(request.name)
         stored = self.store.lookup(text)
         found = self._stored(text, stored) if stored is not None else self._remote(kind, text)
-        if found.pinned.is_local and kind not in _NEED_FILES:
+        if found.pinned.is_local and kind not in _NEED_FILES and request.volume is None:
             raise UsageError(
                 f"{found.pinned.short.partition('@')[0]} is a local name, which no other "
                 "machine can pull",
@@ -160,6 +163,7 @@ class Exporter:
             ranking=found.metadata.is_ranking,
             folder=stored.view() if stored is not None and kind in _NEED_FILES else None,
             advised=advised,
+            volume=None if request.volume is None else self._volume(request.volume, found),
             asks=packaged.line() or None,
         )
         if request.program is not None:
@@ -168,6 +172,32 @@ class Exporter:
         unseen = hidden(request.program) if request.program is not None else None
         warnings = tuple(filter(None, (problem, packaged.warning, thought, system, unseen)))
         return Planned(plan, report, warnings)
+
+    def _volume(self, text: str, found: "_Found") -> str:
+        """The image that a volume is made of, pinned by what its name stands for now.
+
+        Raises:
+            UsageError: It is not an image, or of another model.
+        """
+        reference = Reference.parse(text)
+        source = self.source_for(reference)
+        pinned = pin(source, reference)
+        image = artifact_at(source, replace(pinned, image=True))
+        if image.family != "image":
+            raise UsageError(
+                f"--image-volume: {reference.short} is a model artifact, not a container image",
+                hint=f"push one: `modelrunner push {found.alias} --as image --to NAME`",
+            )
+        said = {layer.annotations.get(ANNOTATION_PATH) for layer in image.manifest.layers}
+        weights = str(found.artifact.weights[0].path)
+        if said != {None} and weights not in said:
+            raise UsageError(
+                f"--image-volume: {reference.short} does not have {weights} of {found.alias}",
+                hint=f"push an image of this model: `modelrunner push {found.alias} --as image "
+                "--to NAME`",
+            )
+        # a tag beside the digest would say nothing, and not every runtime takes both
+        return str(replace(pinned, tag=None))
 
     def _stored(self, text: str, model: StoredModel) -> "_Found":
         name = _name_of(text, model)
@@ -263,6 +293,11 @@ class _Found:
     headers: headers.Headers
     config: Callable[[], ModelConfig]
     estimated: Callable[[EstimateRequest], Report]
+
+    @property
+    def alias(self) -> str:
+        """The name of the model without its digest."""
+        return self.pinned.short.partition("@sha256:")[0]
 
     @property
     def metadata(self) -> Metadata:

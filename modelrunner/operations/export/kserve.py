@@ -2,6 +2,8 @@
 
 `storageUri: oci://` is for images of containers that have a directory `/models`. What is pulled
 here is an artifact, which has no such layers: an init container downloads it, as with a Deployment.
+An image that has the model is mounted as a volume, without KServe's help: its `oci://` would start
+a shell in the image, which has none.
 """
 
 from modelrunner.operations.export import kubernetes, yaml_text
@@ -20,6 +22,8 @@ def files(plan: ExportPlan) -> dict[str, str]:
                 "#": (
                     "Knative needs the feature kubernetes.podspec-init-containers for init "
                     "containers"
+                    if plan.volume is None
+                    else "Knative has no image volumes"
                 ),
                 "serving.kserve.io/deploymentMode": "RawDeployment",
             },
@@ -33,7 +37,8 @@ def files(plan: ExportPlan) -> dict[str, str]:
     }
     how = plan.notes(
         "Start: kubectl apply -f FILE",
-        "The model is an OCI artifact, not an image: `storageUri: oci://` cannot mount it, "
+        kubernetes.volume_note(plan)
+        or "The model is an OCI artifact, not an image: `storageUri: oci://` cannot mount it, "
         "so an init container pulls it.",
     )
     return {"inference-service.yaml": yaml_text.document(value, how)}

@@ -1,11 +1,27 @@
-"""Manifests for Kubernetes: a Deployment, whose init container pulls, and a Service."""
+"""Manifests for Kubernetes: a Deployment, and a Service.
+
+The model is pulled by an init container, or is the image that a volume mounts.
+"""
 
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 
+from modelrunner.oci.modelcar.layer import FOLDER as IN_IMAGE
 from modelrunner.operations.export import pulling, yaml_text
 from modelrunner.operations.export.plan import FOLDER, INSIDE, MIB, NOBODY, ExportPlan
 from modelrunner.operations.export.yaml_text import Value
 
+MOUNTED = PurePosixPath("/mnt/model")
+"""Where the image of a model is mounted: one may not be mounted at a directory that it has itself,
+and parts of it only in later versions of Kubernetes."""
+
+_PULLED = (
+    "Each pod pulls the model again: use a PersistentVolumeClaim instead of emptyDir to keep it."
+)
+_VOLUME = (
+    "The model is an image volume: a node pulls it once, for all pods. Kubernetes 1.31 to 1.34 "
+    "need the feature gate ImageVolume for it."
+)
 TMP = "/tmp"  # noqa: S108 - the container's own
 HARDENED_POD: dict[str, Value] = {
     "automountServiceAccountToken": False,
@@ -31,13 +47,14 @@ def files(plan: ExportPlan) -> dict[str, str]:
     """The files by their names."""
     deployment = deployment_of(plan.name, pod(plan, container="server"))
     service = service_of(plan.name, plan.port)
-    how = plan.notes(
-        "Start: kubectl apply -f FILE",
-        "Each pod pulls the model again: use a PersistentVolumeClaim instead of emptyDir to "
-        "keep it.",
-    )
+    how = plan.notes("Start: kubectl apply -f FILE", volume_note(plan) or _PULLED)
     text = f"{yaml_text.document(deployment, how)}---\n{yaml_text.document(service)}"
     return {"kubernetes.yaml": text}
+
+
+def volume_note(plan: ExportPlan) -> str | None:
+    """What a cluster needs for a volume that is an image; None where there is none."""
+    return None if plan.volume is None else _VOLUME
 
 
 def labels_of(name: str) -> dict[str, Value]:
@@ -75,17 +92,26 @@ def service_of(name: str, port: int) -> dict[str, Value]:
 
 
 def pod(plan: ExportPlan, *, container: str) -> dict[str, Value]:
-    """The spec of a pod that downloads the model and serves it.
+    """The spec of a pod that downloads or mounts the model, and serves it.
 
     Args:
         plan: The model.
         container: What the container that serves is called.
     """
+    models: dict[str, Value] = {"name": "models", "emptyDir": {}}
+    before: dict[str, Value] = {}
+    if plan.volume is None:
+        before = {"initContainers": [_puller(plan)]}
+    else:
+        models = {
+            "name": "models",
+            "image": {"reference": plan.volume, "pullPolicy": "IfNotPresent"},
+        }
     return {
         **HARDENED_POD,
-        "initContainers": [_puller(plan)],
+        **before,
         "containers": [_server(plan, container)],
-        "volumes": [{"name": "models", "emptyDir": {}}, {"name": "tmp", "emptyDir": {}}],
+        "volumes": [models, {"name": "tmp", "emptyDir": {}}],
     }
 
 
@@ -105,7 +131,8 @@ def _puller(plan: ExportPlan) -> dict[str, Value]:
 
 
 def _server(plan: ExportPlan, name: str) -> dict[str, Value]:
-    line = plan.arguments(FOLDER, "0.0.0.0", INSIDE)  # noqa: S104 - of its own
+    folder = FOLDER if plan.volume is None else MOUNTED / IN_IMAGE
+    line = plan.arguments(folder, "0.0.0.0", INSIDE)  # noqa: S104 - of its own
     return {
         "name": name,
         "image": plan.image,
@@ -115,7 +142,11 @@ def _server(plan: ExportPlan, name: str) -> dict[str, Value]:
         "resources": resources(plan.request, plan.limit),
         "securityContext": HARDENED,
         "volumeMounts": [
-            {"name": "models", "mountPath": str(FOLDER), "readOnly": True},
+            {
+                "name": "models",
+                "mountPath": str(FOLDER if plan.volume is None else MOUNTED),
+                "readOnly": True,
+            },
             {"name": "tmp", "mountPath": TMP},
         ],
         "#": "reading large weights takes minutes: up to half an hour is allowed",

@@ -77,6 +77,7 @@ class ExportPlan:
         folder: Where its files are on this machine; None where they are not here.
         program: The path of `llama-server`, where no container has it.
         advised: What the artifact advises for a launch.
+        volume: The image that has its files, by its digest; None where it is pulled.
         asks: What it advises in a line, with what a request has to say itself; None for nothing.
     """
 
@@ -98,6 +99,7 @@ class ExportPlan:
     folder: Path | None = None
     program: str = "/usr/local/bin/llama-server"
     advised: RuntimeOptions = RuntimeOptions()  # noqa: RUF009 - it is frozen
+    volume: str | None = None
     asks: str | None = None
 
     @property
