@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from modelrunner.registry.fallback import FallbackSource
     from modelrunner.registry.huggingface.small_files import KnownFiles
     from modelrunner.registry.huggingface.source import Listings
+    from modelrunner.registry.oci.catalog import CatalogSource
     from modelrunner.registry.oci.referrers import Allowance, ReferrerPlace
 
 
@@ -176,6 +177,18 @@ class Registries:
         order = FallbackOrder([self._open(endpoint) for endpoint in endpoints])
         with closing(order):
             return order.first(lambda place: place.blob_size(reference, digest), worst)
+
+    def catalog_of(self, registry: str) -> "CatalogSource":
+        """A registry, to be asked for its repositories."""
+        from modelrunner.registry.oci.catalog import CatalogSource
+
+        endpoint = self.endpoint_of(registry)
+        return CatalogSource(
+            endpoint,
+            self.credentials,
+            backoff=self.backoff,
+            known=self.known.setdefault(endpoint.base, {}),
+        )
 
     def referrers_of(
         self, reference: Reference, allowance: "Allowance | None" = None

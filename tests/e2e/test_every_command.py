@@ -27,6 +27,7 @@ ARGUMENTS = {
     "package": ["missing.gguf", "ai/x"],
     "push": ["127.0.0.1:9/team/tiny:1"],
     "copy": ["store:ai/tiny:1", "127.0.0.1:9/team/tiny:1"],
+    "delete": ["127.0.0.1:9/team/tiny:1", "--yes"],
     "mirror": ["sync", "missing.txt", "--to", "127.0.0.1:9"],
     "save": ["ai/tiny:1", "-o", "models.tar"],
     "load": ["missing.tar"],

@@ -9,7 +9,10 @@ from typing import Annotated
 from modelrunner.cards.catalog import Catalog
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.parser.declared import Argument, Option
+from modelrunner.errors import UsageError
 from modelrunner.memory.fit import Budget
+from modelrunner.oci.reference import parse_registry
+from modelrunner.operations.catalog.repositories import named_repositories
 from modelrunner.operations.catalog.search import NAMESPACE, Hit, Search
 from modelrunner.registry.docker_hub import (
     DockerHubApi,
@@ -17,7 +20,7 @@ from modelrunner.registry.docker_hub import (
     docker_hub_endpoint,
 )
 from modelrunner.registry.huggingface.hits import HubHit
-from modelrunner.text import file_text
+from modelrunner.text import file_text, sanitize_line
 from modelrunner.units import format_size
 
 _HEADINGS = (
@@ -45,7 +48,8 @@ class Source(StrEnum):
 @command(
     examples="  modelrunner search granite\n"
     "  modelrunner search --source huggingface qwen3 embedding\n"
-    "  modelrunner search --fits coder --json"
+    "  modelrunner search --fits coder --json\n"
+    "  modelrunner search --registry registry.example.com qwen"
 )
 def search(
     context: Context,
@@ -60,11 +64,26 @@ def search(
         ),
     ] = 20,
     fits: Annotated[bool, Option("--fits", help="List only models that fit this machine.")] = False,
+    registry: Annotated[
+        str | None,
+        Option(
+            "--registry",
+            metavar="HOST",
+            help="List the repositories of this registry instead, if it lets you.",
+        ),
+    ] = None,
 ) -> None:
     """Find models on Docker Hub and the Hugging Face Hub, with their size and whether they fit."""
     # the locale may not know how they were typed
     text = file_text(" ".join(words or ()))
     context.require_network("search")
+    if registry is not None:
+        if source is not Source.ALL or fits:
+            raise UsageError(
+                "--registry cannot be combined with --source and --fits", hint="remove the others"
+            )
+        _search_registry(context, registry, text, limit)
+        return
     place = Search(
         None if source is Source.HUGGINGFACE else lambda: _docker_hub(context),
         None
@@ -95,6 +114,20 @@ def search(
         )
         if not found:
             context.console.say("no models found; `modelrunner cards` lists the built-in catalog")
+
+
+def _search_registry(context: Context, registry: str, text: str, limit: int) -> None:
+    with closing(context.registries.catalog_of(parse_registry(registry))) as catalog:
+        found = named_repositories(catalog, text, limit)
+    if context.console.json:
+        context.console.emit([{"name": name, "source": catalog.name} for name in found])
+        return
+    for name in found:
+        context.console.print(sanitize_line(name, 512))
+    if not found:
+        context.console.say(f"no repositories found on {catalog.name}")
+    elif len(found) == limit:
+        context.console.say(f"only the first {limit} are shown: --limit shows more")
 
 
 def _docker_hub(context: Context) -> Sequence[DockerHubRepository]:

@@ -53,6 +53,7 @@ COMMANDS = {
         "trust:trust", "Show and change whose signatures models must have, or test a model."
     ),
     "mirror": Entry("mirror:mirror", "Copy all models of a lock or a list to a registry."),
+    "delete": Entry("delete:delete_model", "Delete a tag or a manifest from a registry."),
     "save": Entry("save:save", "Save models to an archive."),
     "load": Entry("load:load", "Load models from an archive."),
     "serve": Entry("serve:serve_models", "Serve models through an OpenAI-compatible API."),
@@ -97,7 +98,10 @@ GROUPS = {
     ),
     "Running": ("run", "serve", "launch", "ps", "stop", "logs", "estimate", "bench", "configure"),
     "CI": ("lock", "verify", "cache-key"),
-    "Moving": ("import", "package", "push", "copy", "mirror", "save", "load", "export", "share"),
+    "Moving": (
+        *("import", "package", "push", "save", "load", "export", "share"),
+        *("copy", "mirror", "delete"),
+    ),
     "Trust": ("sign", "attach", "discover", "trust"),
     "Machine": ("devices", "runtimes", "df", "prune", "doctor", "config", "login", "logout"),
     "Help": ("help", "completion", "skill", "version"),
@@ -122,7 +126,6 @@ _ELSEWHERE = {
     "convert": "package",
     "cp": "tag",
     "create": "package",
-    "delete": "rm",
     "env": "config",
     "examples": "help",
     "find": "search",

@@ -6,7 +6,7 @@ spelled like that of a repository that does not exist.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from modelrunner.errors import (
     InvalidReferenceError,
@@ -28,6 +28,20 @@ if TYPE_CHECKING:
     from modelrunner.cards.card import Card
     from modelrunner.cards.catalog import Catalog
 
+
+class Tagged(Protocol):
+    """A place that lists the tags of a repository."""
+
+    @property
+    def name(self) -> str:
+        """For people: which place this is."""
+        ...
+
+    def tags(self, reference: Reference) -> tuple[str, ...]:
+        """The tags."""
+        ...
+
+
 _IMPROVED = (ModelNotFoundError, ManifestNotFoundError, UnauthorizedError)
 
 
@@ -38,7 +52,7 @@ def pin(source: Source, reference: Reference) -> Reference:
         ManifestNotFoundError: No such tag; the near ones are named.
         AccessError, TransferError: The registry does not answer.
     """
-    with _about_tag(source, reference):
+    with about_tag(source, reference):
         return reference.with_digest(source.resolve(reference))
 
 
@@ -50,13 +64,13 @@ def pin_by_content(source: Source, reference: Reference) -> tuple[Reference, Man
         MalformedManifestError: What it names is not a manifest.
         AccessError, IntegrityError, TransferError: The registry does not deliver.
     """
-    with _about_tag(source, reference):
+    with about_tag(source, reference):
         manifest = source.manifest(reference)
     return reference.with_digest(Digest.of(manifest.raw)), manifest
 
 
 @contextmanager
-def _about_tag(source: Source, reference: Reference) -> Iterator[None]:
+def about_tag(source: "Tagged", reference: Reference) -> Iterator[None]:
     """The block that asks for a tag; if it does not exist, the error names similar ones."""
     with about(reference):
         try:
@@ -76,7 +90,7 @@ def about(reference: Reference) -> Iterator[None]:
 
 
 def with_near_tags(
-    error: ManifestNotFoundError, reference: Reference, source: Source
+    error: ManifestNotFoundError, reference: Reference, source: "Tagged"
 ) -> ManifestNotFoundError:
     """The error with the tags of the repository, the near ones first."""
     if error.missing == "repository" or reference.tag is None:

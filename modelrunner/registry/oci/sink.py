@@ -12,7 +12,7 @@ from modelrunner.errors import (
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest
-from modelrunner.oci.reference import Reference
+from modelrunner.oci.reference import DEFAULT_TAG, Reference
 from modelrunner.registry.http.connections import Content
 from modelrunner.registry.http.file_body import FileContent
 from modelrunner.registry.http.tokens import scope_of
@@ -88,6 +88,21 @@ class OciSink(OciRegistry):
         """
         uploads = self._uploads(reference, reference.short)
         return uploads.put_manifest(manifest, reference.tag or str(manifest.digest))
+
+    def delete(self, reference: Reference) -> bool:
+        """Removes a tag, or the manifest of a digest with all of its tags.
+
+        Returns:
+            Whether the registry does that.
+
+        Raises:
+            ManifestNotFoundError: It does not have it.
+            AccessError, TransferError: It says no, or nothing.
+        """
+        scope = scope_of(reference.repository, "delete")
+        uploads = self._uploads(reference, reference.short, scope)
+        name = str(reference.digest) if reference.digest is not None else reference.tag
+        return self._backoff.run(lambda: uploads.delete_manifest(name or DEFAULT_TAG))
 
     def _uploads(self, reference: Reference, what: str, more_scope: str = "") -> Uploads:
         return Uploads(

@@ -19,6 +19,12 @@ from modelrunner.registry.http.endpoint import Endpoint
 from modelrunner.registry.http.exchange import Exchange, finishing
 from modelrunner.wire import parse_count
 
+_REMOVED = (HTTPStatus.OK, HTTPStatus.ACCEPTED, HTTPStatus.NO_CONTENT)
+_NOT_REMOVABLE = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.METHOD_NOT_ALLOWED,
+    HTTPStatus.NOT_IMPLEMENTED,
+)
 _STREAM = "application/octet-stream"
 _RECEIVED = re.compile(r"(?:bytes=)?0-(\d{1,19})")
 
@@ -125,6 +131,20 @@ class Uploads:
         """Tell the registry that an upload is not continued; whatever it answers."""
         with self._send("DELETE", session.url):
             pass
+
+    def delete_manifest(self, name: str) -> bool:
+        """Remove a tag, or a manifest by its digest; whether the registry does that.
+
+        Raises:
+            ManifestNotFoundError: It does not have it.
+            AccessError, TransferError: It says no, or nothing.
+        """
+        with self._send("DELETE", f"{self._base}/manifests/{name}") as response:
+            if response.status in _REMOVED:
+                return True
+            if response.status in _NOT_REMOVABLE:
+                return False
+            raise self._error_of(response)
 
     def put_manifest(self, manifest: Manifest | Index, name: str) -> Digest | None:
         """Upload a manifest under a tag or its digest, byte by byte as it is.
