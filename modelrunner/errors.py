@@ -27,7 +27,7 @@ ModelRunnerError                          1
   + DeadlineError                             takes longer than was allowed
 + IntegrityError                          6
   + DigestMismatchError, SizeMismatchError
-  + MalformedManifestError, MalformedGGUFError
+  + MalformedManifestError, MalformedSafetensorsError, MalformedGGUFError
     + HeaderTooLongError                      a header of more than 16 MiB
   + CorruptStoreError
     + RemovedMeanwhileError                   another process has removed what a model needs
@@ -384,6 +384,13 @@ class MalformedGGUFError(IntegrityError):
 
     code = "malformed_gguf"
     default_hint = "download the file again, or convert the model again"
+
+
+class MalformedSafetensorsError(IntegrityError):
+    """A file is not safetensors, or is malformed; or the model's `config.json` is."""
+
+    code = "malformed_safetensors"
+    default_hint = "download the file again, or ask its publisher to upload it again"
 
 
 class HeaderTooLongError(MalformedGGUFError):

@@ -19,10 +19,12 @@ from modelrunner.operations.model.recommended import recommended_by
 from modelrunner.operations.model.resolve import artifact_at
 from modelrunner.operations.model.rows import row_of, utc
 from modelrunner.operations.model.suggestions import pin
+from modelrunner.operations.model.tensors import read as tensors
 from modelrunner.registry.source import Source
 from modelrunner.runtime.packaged import Packaged
 from modelrunner.runtime.sampling import Recommended, Sampling, of_header
 from modelrunner.store.store import Store, StoredModel
+from modelrunner.units import format_count
 
 _NO_ARTIFACT: dict[str, object] = {
     "id": None,
@@ -58,6 +60,8 @@ def inspect_stored(store: Store, model: StoredModel, card: Card | None = None) -
         value["referrers"] = [referrer.facts() for referrer in model.referrers]
     names = [reference.short for reference in model.references]
     value |= _header(lambda: headers.of_stored(model), variant_of(card, names), model)
+    if tensors.is_tensors(artifact):
+        value["safetensors"] = tensors.of_stored(model).to_dict()
     return value
 
 
@@ -91,14 +95,19 @@ def inspect_remote(
     variant = variant_of(card, [reference.short])
     advised = Packaged.read(config.settings).sampling
     header = _header(lambda: headers.of_remote(source, pinned, artifact), variant, advised=advised)
+    if tensors.is_tensors(artifact):
+        header["safetensors"] = tensors.of_remote(source, pinned, artifact).to_dict()
     return _filled_in(value | header)
 
 
 def _filled_in(value: dict[str, object]) -> dict[str, object]:
-    """The facts with what the GGUF header says, where the config says nothing."""
-    found = value["gguf"]
+    """The facts with what the headers say, where the config says nothing."""
+    found = value["gguf"] or value.get("safetensors")
     if not isinstance(found, dict):
         return value
+    parameters = found.get("parameters")
+    if isinstance(parameters, int) and "parameters_text" not in found:
+        found = {**found, "parameters_text": format_count(parameters)}
     keys = {key: key for key in ("architecture", "quantization", "context_length")}
     for key, name in {**keys, "parameters": "parameters_text"}.items():
         if value[key] is None:

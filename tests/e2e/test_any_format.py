@@ -20,6 +20,7 @@ from tests.support.artifacts import (
 )
 from tests.support.ollama_registry import OllamaRegistry
 from tests.support.registry import Cdn, Registry
+from tests.support.safetensors import TINY, config_json, safetensors_file
 from tests.support.stores import put
 
 SAFETENSORS = b"\x02\0\0\0\0\0\0\0{}"
@@ -104,7 +105,9 @@ def test_a_model_of_any_format_is_delivered_and_a_run_says_what_runs_it(
 ) -> None:
     registry.add(artifact, "team/any", ["1"])
     name = registry.reference("team/any:1")
-    for command in (["run", name, "hi"], ["serve", name, "--port", "0"], ["estimate", name]):
+    # what vLLM runs is estimated for it
+    estimated = [["export", "compose", name]] if form == "safetensors" else [["estimate", name]]
+    for command in (["run", name, "hi"], ["serve", name, "--port", "0"], *estimated):
         done = cli(*command)
         assert done.returncode == 10, (command, done.stderr)
         assert done.stderr.endswith(f"error: {error.replace('@NAME@', name)}\n"), done.stderr
@@ -294,3 +297,66 @@ def test_a_directory_of_dockers_model_is_unpacked(cli: CommandLine, weights: byt
     more = [Layer(f"{DOCKER_AI}.dir.tar", tar, "templates")]
     model = put(cli.store, docker_artifact(weights, more=more), "ai/m:1")
     assert (model.view() / "templates" / "chat.txt").read_bytes() == b"text"
+
+
+# Safetensors: listed, inspected and estimated for vLLM.
+
+
+def test_a_model_in_safetensors_is_described_and_estimated_for_vllm(
+    cli: CommandLine, registry: Registry
+) -> None:
+    files = {"config.json": config_json(), "tokenizer.json": b"{}"}
+    registry.add(plain_artifact(safetensors_file(TINY), "model.safetensors", files), "team/st", "1")
+    name = registry.reference("team/st:1")
+    use = ("--context", "8192", "--parallel", "2", "--json")
+    remote = json.loads(cli("estimate", name, *use, "--budget", "8GiB").stdout)
+    inspected = json.loads(cli("inspect", name, "--remote").stdout)
+    assert cli("pull", name).returncode == 0
+    local = json.loads(cli("estimate", name, *use, "--budget", "8GiB").stdout)
+    # what is free differs from one moment to the next
+    assert {**remote, "devices": []} == {**local, "devices": []}
+    assert (local["source"], local["kv_type"], local["bytes"]["kv_cache"]) == (
+        "config",
+        "bf16",
+        2 * 8192 * 32 * 1024,
+    )
+    assert local["bytes"]["total"] == local["bytes"]["weights"] + local["bytes"]["kv_cache"]
+    assert (local["fit"]["verdict"], local["trained_context"]) == ("fits", 131072)
+    facts = {
+        "architecture": "LlamaForCausalLM",
+        "parameters": "6.46K",
+        "quantization": "BF16",
+        "context_length": 131072,
+    }
+    for _ in range(2):
+        (row,) = _rows(cli)
+        assert {key: row[key] for key in facts} == facts
+    assert {key: inspected[key] for key in facts} == facts
+    shown = json.loads(cli("inspect", name).stdout)["safetensors"]
+    assert inspected["safetensors"] == shown
+    assert (shown["parameters"], shown["dtype"], shown["layers"]) == (6464, "BF16", 16)
+    done = cli("estimate", name, "--context", "8192", "--budget", "100MiB")
+    assert done.returncode == 7
+    assert "error:" in done.stderr
+    text = cli("estimate", name, "--context", "8192", "--budget", "8GiB", "--source", "config")
+    assert text.stdout == (
+        f"{name}: fits, needs 256.01 MiB of 8.00 GiB memory; context 8192\n"
+        "WHERE     SIZE\n"
+        "weights   12.80 KiB   tensors of the file\n"
+        "kv cache  256.00 MiB  bf16, 8192 tokens\n"
+        "total     256.01 MiB  from the config, between 256.01 MiB and 2.25 GiB\n"
+        "longest context that fits: 131072 of 131072 trained\n"
+        "note: for vLLM: weights and KV cache by config.json; activations and CUDA graphs are in"
+        " the upper bound alone, with 2.00 GiB\n"
+        "note: vLLM takes 90 % of a GPU unless --gpu-memory-utilization is set\n"
+    )
+
+
+def test_safetensors_that_cannot_be_understood_are_listed_all_the_same(cli: CommandLine) -> None:
+    bad = plain_artifact(b"\xff" * 40, "model.safetensors", {"config.json": config_json()})
+    put(cli.store, bad, "ai/bad:1")
+    (row,) = _rows(cli)
+    assert (row["format"], row["architecture"]) == ("safetensors", "LlamaForCausalLM")
+    found = json.loads(cli("estimate", "ai/bad:1", "--json", "--budget", "8GiB").stdout)
+    assert "model.safetensors is not a safetensors file, or is cut off" in found["notes"]
+    assert cli("estimate", "ai/bad:1", "--source", "header").returncode == 10

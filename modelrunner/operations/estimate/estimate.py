@@ -30,6 +30,7 @@ from modelrunner.memory.model.card_shape import shape_from_card
 from modelrunner.memory.model.contradictions import contradiction
 from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.load import Load
+from modelrunner.memory.vllm import cache_type, estimate_served, fit_served
 from modelrunner.oci.model.artifact import ModelArtifact
 from modelrunner.oci.model.config import ModelConfig
 from modelrunner.oci.reference import Reference, is_whole_id
@@ -37,6 +38,8 @@ from modelrunner.operations.estimate.report import EstimateRequest, Facts, Repor
 from modelrunner.operations.model import headers
 from modelrunner.operations.model.headers import Headers
 from modelrunner.operations.model.purpose import require_model
+from modelrunner.operations.model.tensors import read as tensors
+from modelrunner.operations.model.tensors.read import Tensors
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.units import format_size
 
@@ -141,9 +144,11 @@ class Estimator:
         facts = Facts(name, variant=variant)
         if request.source == "card":
             return self.of_row(name, card, variant, request)
-        if request.source == "config":
+        if request.source == "config" and model.artifact.is_runnable:
             return self.of_config(facts, model.artifact, model.config, request)
         request = _as_packaged(request, lambda: model.config)
+        if _is_for_vllm(model.artifact, request):
+            return self._of_tensors(facts, tensors.of_stored(model), request)
         report = self._of_headers(facts, headers.of_stored(model), request)
         if request.source == "measured":
             return _measured(report, model.weights())
@@ -168,10 +173,12 @@ class Estimator:
         def config() -> ModelConfig:
             return kept.config(source, pinned, artifact)
 
-        if request.source == "config":
+        if request.source == "config" and artifact.is_runnable:
             return self.of_config(facts, artifact, config(), request)
         asked = request
         request = _as_packaged(request, config)
+        if _is_for_vllm(artifact, request):
+            return self._of_tensors(facts, tensors.of_remote(source, pinned, artifact), request)
         try:
             found = kept.headers(source, pinned, artifact)
         except HeaderTooLongError:
@@ -277,6 +284,36 @@ class Estimator:
         known = facts._replace(quantization=metadata.quantization, parameters=metadata.parameters)
         return self._of_shape(known, found.shape, request, projector=found.projector_memory)
 
+    def _of_tensors(self, facts: Facts, found: Tensors, request: EstimateRequest) -> Report:
+        """For a model in safetensors, as vLLM runs it."""
+        shape, available = found.shape, self.devices()
+        room: Sequence[Device] | int = available if request.budget is None else request.budget
+        kind = cache_type(found.config, request.kv_type, request.kv_type_v)
+        parallel = request.parallel
+        default = default_context(shape.trained, request.packaged)
+        tokens, decided = request.context or default.tokens, default.source
+        if request.context is None:
+            most = fit_served(shape, Load(tokens * parallel, kind, parallel), room).max_context
+            if most is not None and most < tokens:
+                tokens, decided = most, "memory"
+        load = Load(tokens * parallel, kind, parallel, request.micro_batch)
+        needed = estimate_served(shape, load)
+        more = [found.problem] if found.problem is not None else []
+        if request.budget is None and not any(device.kind == "gpu" for device in available):
+            more.append("no GPU found, which vLLM usually needs: compared with host memory")
+        needed = replace(needed, notes=(*needed.notes, *more))
+        return Report(
+            facts._replace(quantization=found.quantization, parameters=found.parameters),
+            load,
+            needed,
+            fit_served(shape, load, room),
+            available,
+            shape.trained,
+            requested=request.context,
+            context_source=decided if request.context is None else "requested",
+            budget=request.budget,
+        )
+
     def _of_shape(
         self,
         facts: Facts,
@@ -311,6 +348,12 @@ class Estimator:
             context_source=decided,
             budget=request.budget,
         )
+
+
+def _is_for_vllm(artifact: ModelArtifact, request: EstimateRequest) -> bool:
+    """Whether a model is estimated for vLLM; only those that llama.cpp runs are compared."""
+    asked = request.source in ("auto", "config") and request.usual is None
+    return asked and tensors.is_tensors(artifact)
 
 
 def _as_packaged(request: EstimateRequest, config: Callable[[], ModelConfig]) -> EstimateRequest:

@@ -207,6 +207,26 @@ def read_remote(source: "Source", reference: Reference, descriptor: Descriptor) 
     Raises:
         HeaderTooLongError, MalformedGGUFError, TransferError: As with `of_remote`.
     """
+    read = remote_ranges(source, reference, descriptor, limit=REMOTE_LIMIT)
+    try:
+        return parse_header(
+            read, descriptor.size, limit=REMOTE_LIMIT, name=f"blob {descriptor.digest.short}"
+        )
+    except MalformedGGUFError as exc:
+        raise type(exc)(f"{reference.short}: {exc.message}", hint=exc.hint) from exc
+
+
+def remote_ranges(
+    source: "Source", reference: Reference, descriptor: Descriptor, *, limit: int
+) -> Callable[[int, int], bytes]:
+    """Return what reads parts of a blob in a registry.
+
+    Args:
+        source: The registry.
+        reference: The model, by its digest.
+        descriptor: The blob.
+        limit: Bytes of its front that are read at most where the source knows no parts.
+    """
     front: list[bytes] = []
 
     def read(offset: int, length: int) -> bytes:
@@ -219,15 +239,10 @@ def read_remote(source: "Source", reference: Reference, descriptor: Descriptor) 
         except RangesUnsupportedError:
             # a source that knows no parts: the front of the whole, and then no more
             with source.open_blob(reference, descriptor) as stream:
-                front.append(_filled(stream, min(REMOTE_LIMIT, descriptor.size)))
+                front.append(_filled(stream, min(limit, descriptor.size)))
             return read(offset, length)
 
-    try:
-        return parse_header(
-            read, descriptor.size, limit=REMOTE_LIMIT, name=f"blob {descriptor.digest.short}"
-        )
-    except MalformedGGUFError as exc:
-        raise type(exc)(f"{reference.short}: {exc.message}", hint=exc.hint) from exc
+    return read
 
 
 def _filled(stream: "BlobStream", length: int) -> bytes:

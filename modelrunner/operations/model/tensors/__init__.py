@@ -1,0 +1,1 @@
+"""Models in safetensors: their config and headers, wherever they are."""
