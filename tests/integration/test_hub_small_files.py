@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from modelrunner.errors import UnsupportedArtifactError
+from modelrunner.errors import RegistryAnswerError, UnsupportedArtifactError
 from modelrunner.huggingface.repository import HubEntry
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
@@ -13,6 +13,7 @@ from modelrunner.registry.huggingface import small_files
 from modelrunner.registry.huggingface.access import HubAccess
 from modelrunner.registry.huggingface.api import HubApi, Listing
 from modelrunner.registry.huggingface.small_files import with_digests
+from modelrunner.registry.huggingface.source import HuggingFaceHub
 from tests.support.hugging_face import Hub, Repository, hugging_face
 
 NAME = Reference.parse("hf.co/Org/Many:all")
@@ -63,6 +64,15 @@ def test_contents_that_are_large_together_are_not_kept_in_memory(hub, api, monke
     with_digests(api, NAME, listing, list(listing.entries.values()), lambda *_: {})
     assert len(listing.digests) == 4
     assert len(listing.contents) <= 2
+
+
+def test_a_list_that_goes_on_elsewhere_is_not_taken_for_a_whole_repository(hub, api) -> None:
+    hub.repositories["Org/Many"] = Repository(dict.fromkeys("abcd", b""))
+    # the next page of a stand-in is at the real Hub's, which is not asked
+    hub.links = "http://127.0.0.3:1"
+    source = HuggingFaceHub(api, {}, lambda *_: {})
+    with pytest.raises(RegistryAnswerError, match="does not list all files"):
+        source.resolve(NAME)
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,8 @@ class Hub:
 
     url: str = ""
     cdn: str = ""
+    links: str = ""
+    """Where next pages are, if not here."""
     repositories: dict[str, Repository] = field(default_factory=dict)
     renamed: dict[str, str] = field(default_factory=dict)
     """Names by earlier ones."""
@@ -212,7 +214,7 @@ def _hub_handler(hub: Hub) -> type[_Handler]:  # noqa: C901 - a class in a funct
             more = {}
             if start + PAGE < len(entries):
                 path = urlsplit(self.path).path
-                link = f"{hub.url}{path}?recursive=true&cursor={start + PAGE}"
+                link = f"{hub.links or hub.url}{path}?recursive=true&cursor={start + PAGE}"
                 more["Link"] = f'<{link}>; rel="next"'
             self._json(entries[start : start + PAGE], **more)
 

@@ -173,12 +173,14 @@ class Listing:
     Attributes:
         commit: The commit.
         entries: Its files by their paths.
+        is_complete: Whether these are all of them.
         digests: Those of contents that were downloaded, by what the contents are known by.
         contents: What was kept of those.
     """
 
     commit: str
     entries: Mapping[str, HubEntry]
+    is_complete: bool = True
     digests: dict[str, Digest] = field(default_factory=dict, compare=False)
     contents: dict[str, bytes] = field(default_factory=dict, compare=False)
 
@@ -356,18 +358,16 @@ class HubApi:
 
     def _tree(self, reference: Reference, commit: str) -> Listing:
         found: dict[str, HubEntry] = {}
-        url = f"{self._base(reference)}/tree/{commit}?recursive=true"
+        url: str | None = f"{self._base(reference)}/tree/{commit}?recursive=true"
         for _page in range(_MOST_PAGES):
-            entries, link = self._json(url, reference)
+            entries, link = self._json(str(url), reference)
             from modelrunner.registry.huggingface.hub_package import files_in
 
             found |= {entry.path: entry for entry in files_in(entries)}
-            if not link:
+            url = urljoin(str(url), link) if link else None
+            if url is None or origin(url) != origin(self.endpoint.base):
                 break
-            url = urljoin(url, link)
-            if origin(url) != origin(self.endpoint.base):
-                break
-        return Listing(commit, found)
+        return Listing(commit, found, is_complete=url is None)
 
     def _json(self, url: str, reference: Reference | None) -> tuple[Any, str | None]:
         sent = self._send(url, {"Accept": "application/json"}, self._access.answer_timeout_s)

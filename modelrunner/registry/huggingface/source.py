@@ -12,6 +12,7 @@ from dataclasses import replace
 from modelrunner.errors import (
     MalformedManifestError,
     ManifestNotFoundError,
+    RegistryAnswerError,
     UnsupportedArtifactError,
 )
 from modelrunner.huggingface.artifact import (
@@ -175,6 +176,11 @@ class HuggingFaceHub:
 
     def _whole(self, reference: Reference, listing: Listing, selection: Selection) -> HubArtifact:
         """The artifact of the files that globs choose, whatever they are."""
+        if not listing.is_complete:
+            raise RegistryAnswerError(
+                f"{reference.short}: {self.name} does not list all files",
+                hint="pull it from https://huggingface.co, or choose one model by its tag",
+            )
         # late, as in `api`
         from modelrunner.registry.huggingface.hub_package import matching
 
