@@ -1,9 +1,18 @@
 """Options that several commands have, each declared once."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
 from modelrunner.cli.parser.declared import Option
+
+
+class Shape(StrEnum):
+    """What a model is packaged or pushed as."""
+
+    ARTIFACT = "artifact"
+    IMAGE = "image"
+
 
 ContextSize: TypeAlias = Annotated[
     int | None,

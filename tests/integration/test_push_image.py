@@ -208,6 +208,45 @@ def test_a_name_that_cannot_be_pushed_to_is_refused(cli, tmp_path, to, message):
     assert message in done.stderr
 
 
+def test_a_packaged_image_is_a_stored_model(registry, cli, tmp_path):
+    file = tiny_gguf(tmp_path / "tiny.gguf")
+    (tmp_path / "LICENSE").write_bytes(LICENSE)
+    name = registry.reference("team/tiny:image")
+    options = ("--license", str(tmp_path / "LICENSE"), "--as", "image")
+    done = cli("package", str(file), name, *options, "--push", "--json")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert Path(said["path"]).read_bytes() == file.read_bytes()
+    # nothing of the artifact on the way to it is left
+    assert json.loads(cli("prune", "--json").stdout)["freed_bytes"] == 0
+    assert cli("verify", "--deep").returncode == 0
+    (found,) = json.loads(cli("list", "--json").stdout)
+    assert (found["family"], found["id"]) == ("image", said["platforms"][0]["digest"])
+    # the registry has it for both platforms
+    files = [{"models/tiny.gguf": file.read_bytes()}, {"models/LICENSE": LICENSE}]
+    assert layers(registry, "team/tiny", "image") == files
+    again = json.loads(cli("push", name, "--as", "image", "--json").stdout)
+    assert (again["uploaded_bytes"], again["platforms"]) == (0, said["platforms"])
+    # a push of what is stored is the one for the first platform, as it is
+    plain = json.loads(cli("push", name, "--to", f"{name}-plain", "--json").stdout)
+    assert plain["digest"] == found["id"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--temperature", "0.5"), "settings are not supported by container images"),
+        (("--context-size", "512"), "settings are not supported by container images"),
+        (("--format", "modelpack"), "--format modelpack and --as image cannot be combined"),
+    ],
+)
+def test_what_an_image_cannot_say_is_refused(cli, tmp_path, options, message):
+    file = tiny_gguf(tmp_path / "tiny.gguf")
+    done = cli("package", str(file), "local/tiny:1", "--as", "image", *options)
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
 @pytest.mark.registry
 @needs_docker_registry
 class TestOtherPrograms:

@@ -10,6 +10,7 @@ from modelrunner.cli.context import Context, command
 from modelrunner.cli.options import (
     KvType,
     RepeatPenalty,
+    Shape,
     System,
     Temperature,
     Think,
@@ -42,6 +43,7 @@ _FAMILIES: Mapping[Format, Family] = {Format.DOCKER: "docker", Format.MODELPACK:
     "  modelrunner package --from ai/smollm2 registry.example.com/team/smollm2:8k"
     " --context-size 8192 --push\n"
     "  modelrunner package granite-F16.gguf team/granite:Q4_K_M --quantize Q4_K_M\n"
+    "  modelrunner package granite.gguf registry.example.com/team/granite:image --as image --push\n"
     "  modelrunner package --from-hf ORG/REPO:Q4_K_M registry.example.com/team/model:1"
 )
 def package_model(
@@ -117,6 +119,14 @@ def package_model(
             " --from).",
         ),
     ] = None,
+    as_: Annotated[
+        Shape,
+        Option(
+            "--as",
+            help="What to make: an artifact, or a container image that has the files under /models"
+            " (a modelcar).",
+        ),
+    ] = Shape.ARTIFACT,
     link: Annotated[
         bool,
         Option(
@@ -159,6 +169,7 @@ def package_model(
         created=_created(context.environ.get("SOURCE_DATE_EPOCH", "")),
         link=link,
         push=push_,
+        image=as_ is Shape.IMAGE,
         quantize=quantize,
     )
     make_package(context, request)

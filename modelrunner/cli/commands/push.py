@@ -1,10 +1,9 @@
 """`modelrunner push`."""
 
-from enum import StrEnum
 from typing import Annotated
 
 from modelrunner.cli.context import Context, command
-from modelrunner.cli.options import CaFile, LimitRate, Timeout
+from modelrunner.cli.options import CaFile, LimitRate, Shape, Timeout
 from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.cli.steps.network import bytes_per_second, limited_workspace
 from modelrunner.cli.steps.pushing import (
@@ -16,13 +15,6 @@ from modelrunner.cli.steps.pushing import (
 )
 from modelrunner.operations.package.push import to_push
 from modelrunner.transfer.limits import Limits
-
-
-class Shape(StrEnum):
-    """What a model is pushed as."""
-
-    ARTIFACT = "artifact"
-    IMAGE = "image"
 
 
 @command(

@@ -5,7 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelrunner.cli.context import Context
-from modelrunner.cli.steps.pushing import push_model, pushed_line, pushed_to_dict
+from modelrunner.cli.steps.pushing import (
+    platforms_to_list,
+    push_image,
+    push_model,
+    pushed_line,
+    pushed_to_dict,
+)
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.package.request import PackageRequest
@@ -26,27 +32,48 @@ def make_package(context: Context, request: PackageRequest) -> None:
         if name.is_local:
             raise context.store.unregistered(name)
         context.require_network("push")
-    if request.quantize is not None:
-        model = _quantized(context, request)
-    elif request.kind == "model":
-        derived = _derived(context, request)
-        if derived is None:
-            return
-        model = derived
-    else:
-        model = (
-            _from_hub(context, request) if request.kind == "hub" else _packaged(context, request)
-        )
+    model = _model(context, request)
+    if model is None:
+        return
+    if request.image:
+        model = _as_image(context, model, name)
     value = _value(name, model.digest, str(model.weights()), model.size)
     if not context.console.json:
         context.console.print(f"{name.short}: {model.digest} ({format_size(model.size)})")
     if request.push:
-        pushed = push_model(context, model, name)
-        value |= pushed_to_dict(pushed)
-        if not context.console.json:
-            context.console.print(pushed_line(name, pushed))
+        value |= _pushed(context, request, model)
     if context.console.json:
         context.console.emit(value)
+
+
+def _model(context: Context, request: PackageRequest) -> StoredModel | None:
+    """Make the model in one of the ways; None where that was done in a registry."""
+    if request.quantize is not None:
+        return _quantized(context, request)
+    if request.kind == "model":
+        return _derived(context, request)
+    return _from_hub(context, request) if request.kind == "hub" else _packaged(context, request)
+
+
+def _pushed(context: Context, request: PackageRequest, model: StoredModel) -> dict[str, object]:
+    """Push what was made, and show it; as JSON has it."""
+    name, value = request.name, dict[str, object]()
+    if request.image:
+        pushed, image = push_image(context, model, name, name)
+        value = {"as": "image", "platforms": platforms_to_list(image)}
+    else:
+        pushed = push_model(context, model, name)
+    if not context.console.json:
+        context.console.print(pushed_line(name, pushed))
+    return value | pushed_to_dict(pushed)
+
+
+def _as_image(context: Context, model: StoredModel, name: Reference) -> StoredModel:
+    from modelrunner.cli.progress.select import progress
+    from modelrunner.operations.package.keep_image import keep_image
+
+    with progress(context.console, verb="hashing") as listener:
+        return keep_image(context.store, model, name, listener)
 
 
 def _packaged(context: Context, request: PackageRequest) -> StoredModel:
@@ -184,7 +211,8 @@ def _derived(context: Context, request: PackageRequest) -> StoredModel | None:
     from modelrunner.operations.derive.origin import differences_of, origin_of
 
     differences = differences_of(request)
-    origin = origin_of(context.store, request.source, request.name, push=request.push)
+    in_registry = request.push and not request.image
+    origin = origin_of(context.store, request.source, request.name, push=in_registry)
     if origin.in_place:
         _derive_in_place(context, request, origin.reference)
         return None

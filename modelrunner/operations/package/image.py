@@ -33,11 +33,13 @@ class ModelImage:
         index: What its name is to point to.
         images: One for each platform.
         contents: What each blob is read from.
+        sources: The blob that is in each layer.
     """
 
     index: Index
     images: tuple[Image, ...]
     contents: Mapping[Digest, Framed] = field(repr=False)
+    sources: Mapping[Digest, Descriptor] = field(default_factory=dict, repr=False)
 
     @property
     def blobs(self) -> tuple[Descriptor, ...]:
@@ -72,18 +74,18 @@ def image_of(
         )
     listener(Planned(name.short, sum(layer.descriptor.size for layer in layers), 0, 0))
     reading = Contents(store, {layer.descriptor.digest: model for layer in layers})
-    files, contents = [], {}
+    files, contents, sources = [], {}, {}
     for layer in layers:
         file, content = _framed(reading, layer, listener)
         files.append(file)
-        contents[file.digest] = content
+        contents[file.digest], sources[file.digest] = content, layer.descriptor
     about = _about(model, name)
     made = images(files, about)
     for image in made:
         contents[image.manifest.config.digest] = Framed(None, image.config)
     index = index_of(made, about)
     listener(Finished(name.short, str(index.digest), sum(file.size for file in files)))
-    return ModelImage(index, made, contents)
+    return ModelImage(index, made, contents, sources)
 
 
 def _ordered(model: StoredModel) -> Sequence[Layer]:

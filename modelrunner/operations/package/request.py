@@ -32,6 +32,7 @@ class PackageRequest:
         created: The time in its config, where one is set for it.
         link: Whether files are linked into the store, or else nothing is made.
         push: Whether it goes to its registry.
+        image: Whether it is made a container image.
         quantize: The quantization that the weights get first; None for that which they have.
     """
 
@@ -46,6 +47,7 @@ class PackageRequest:
     created: datetime | None = None
     link: bool = False
     push: bool = False
+    image: bool = False
     quantize: str | None = None
 
     def __post_init__(self) -> None:
@@ -54,6 +56,16 @@ class PackageRequest:
             raise UsageError(
                 "--link needs a file, and cannot be combined with --from or --from-hf",
                 hint="leave out --link: blobs of the local store are shared in any case",
+            )
+        if self.image and self.settings:
+            raise UsageError(
+                f"cannot package {next(iter(self.settings))}: settings are not supported by"
+                " container images",
+                hint="leave the setting out, and set it where the model runs",
+            )
+        if self.image and self.family == "modelpack":
+            raise UsageError(
+                "--format modelpack and --as image cannot be combined", hint="use one of them"
             )
         if self.link and self.quantize is not None:
             raise UsageError(

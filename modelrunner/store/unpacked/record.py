@@ -13,8 +13,8 @@ another model, is not kept twice.
 import json
 from collections.abc import Sequence
 
-from modelrunner.disk.files import write_atomically
-from modelrunner.disk.inside import read_inside
+from modelrunner.disk.files import disk_errors, write_atomically
+from modelrunner.disk.inside import make_directory, read_inside
 from modelrunner.errors import MalformedManifestError
 from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import MAX_SIZE, Descriptor
@@ -45,7 +45,9 @@ def write(layout: Layout, digest: Digest, files: Sequence[Descriptor]) -> None:
         for file in files
     ]
     raw = json.dumps({"files": entries}, separators=(",", ":")).encode()
-    write_atomically(layout.unpacked / digest.hex, raw)
+    with disk_errors(layout.unpacked):
+        make_directory(layout.unpacked)
+        write_atomically(layout.unpacked / digest.hex, raw)
 
 
 def file_of(path: object, digest: object, size: object) -> Descriptor:
