@@ -159,7 +159,7 @@ class Workspace:
 
         network.require()
 
-        def find() -> Sequence[str]:
+        def find() -> "Sequence[network.LanStore]":
             try:
                 return network.find()
             except UsageError as exc:

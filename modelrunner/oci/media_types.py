@@ -71,3 +71,6 @@ ANNOTATION_REFERRERS = "vnd.modelrunner.referrers"
 """In an index: the digest of the list of what refers to an entry."""
 RUNTIME = "runtime"
 ANNOTATION_ATTESTATION = "vnd.docker.reference.type"
+
+HEADER_ARRIVING = "Modelrunner-Arriving"
+"""The header by which a share says that it is still downloading the blob that it sends."""

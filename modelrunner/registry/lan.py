@@ -2,20 +2,22 @@
 
 `share --lan` announces itself as `_modelrunner._tcp.local.`; `pull --lan` listens for a moment and
 asks each store that it found, by digest only: what comes is verified like anything else, and
-nothing secret is sent. Answers can be forged: only addresses of private networks count, few of
-them, and only those at which something listens.
+nothing secret is sent. A store with registries behind it announces them, and is asked for what is
+of these by the model's name too, so that it can fetch it. Answers can be forged: only addresses of
+private networks count, few of them, and only those at which something listens.
 """
 
 import importlib.util
 import ipaddress
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, NamedTuple
 
-from modelrunner.errors import UsageError
+from modelrunner.errors import InvalidReferenceError, UsageError
+from modelrunner.oci.reference import parse_registry
 from modelrunner.system import installation
 from modelrunner.text import os_reason
 
@@ -28,6 +30,21 @@ _ANSWER_MS = 800
 _CONNECT_S = 0.5
 _MOST = 16
 _MAX_PORT = 65_535
+_FETCHES = b"fetches"
+_LONGEST = 255
+"""Bytes of one entry of a TXT record, name included."""
+
+
+class LanStore(NamedTuple):
+    """A shared store on the local network.
+
+    Attributes:
+        authority: Where it listens, as `ADDRESS:PORT`.
+        fetches: The registries that it fetches from.
+    """
+
+    authority: str
+    fetches: frozenset[str] = frozenset()
 
 
 def require() -> None:
@@ -43,25 +60,30 @@ def require() -> None:
         )
 
 
-def find(seconds: float = _LISTEN_S) -> tuple[str, ...]:
-    """The stores that are heard within some seconds, as `ADDRESS:PORT`.
+def find(seconds: float = _LISTEN_S) -> tuple[LanStore, ...]:
+    """The stores that are heard within some seconds.
 
     Raises:
         UsageError: The extra `lan` is not installed, or no network to listen to.
     """
     announced = _announced(seconds)
     with ThreadPoolExecutor(max(1, len(announced))) as pool:
-        found = pool.map(_first_listening, announced)
-        return tuple(dict.fromkeys(place for place in found if place is not None))
+        found = pool.map(_first_listening, [places for places, _fetches in announced])
+        stores = zip(found, [fetches for _places, fetches in announced], strict=True)
+        # one that answers on several networks is one
+        return tuple(
+            {place: LanStore(place, fetches) for place, fetches in stores if place}.values()
+        )
 
 
 @contextmanager
-def announced(host: str, port: int) -> Iterator[Sequence[str]]:
+def announced(host: str, port: int, fetches: Sequence[str] = ()) -> Iterator[Sequence[str]]:
     """The block in which a store is announced; the addresses at which it is.
 
     Args:
         host: The address that it listens on; `0.0.0.0` is all of them.
         port: Its port.
+        fetches: The registries that it fetches from.
 
     Raises:
         UsageError: As with `find`; or it listens on no address that others could reach.
@@ -81,6 +103,7 @@ def announced(host: str, port: int) -> Iterator[Sequence[str]]:
             f"{name}.{SERVICE}",
             port=port,
             parsed_addresses=addresses,
+            properties=_said(fetches),
             server=f"{name}.local.",
         )
         network.register_service(info, allow_name_change=True)
@@ -99,8 +122,29 @@ def addresses_in(service: object) -> list[str]:
     return [f"{address}:{port}" for address in parsed if _is_near(address)]
 
 
-def _announced(seconds: float) -> list[list[str]]:
-    """The places of each store."""
+def fetches_in(service: object) -> frozenset[str]:
+    """The registries in an answer from which a store fetches, as far as they are plausible."""
+    said: Mapping[bytes, bytes | None] = getattr(service, "properties", {})
+    found = set()
+    for name in (said.get(_FETCHES) or b"").decode("ascii", "replace").split()[:_MOST]:
+        with suppress(InvalidReferenceError):
+            found.add(parse_registry(name))
+    return frozenset(found)
+
+
+def _said(fetches: Sequence[str]) -> dict[bytes, bytes]:
+    """What an announcement says of registries: as many as fit."""
+    text = b""
+    for name in fetches:
+        longer = text + b" " * bool(text) + name.encode()
+        if len(_FETCHES) + 1 + len(longer) > _LONGEST:
+            break
+        text = longer
+    return {_FETCHES: text} if text else {}
+
+
+def _announced(seconds: float) -> list[tuple[list[str], frozenset[str]]]:
+    """The places of each store, and the registries that it fetches from."""
     with _network() as network:
         from zeroconf import ServiceBrowser, ServiceStateChange
 
@@ -118,7 +162,7 @@ def _announced(seconds: float) -> list[list[str]]:
         services = [
             network.get_service_info(SERVICE, name, timeout=_ANSWER_MS) for name in there[:_MOST]
         ]
-        return [addresses_in(service) for service in services]
+        return [(addresses_in(service), fetches_in(service)) for service in services]
 
 
 @contextmanager

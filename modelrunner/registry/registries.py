@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from modelrunner.registry.fallback import FallbackSource
     from modelrunner.registry.huggingface.small_files import KnownFiles
     from modelrunner.registry.huggingface.source import Listings
+    from modelrunner.registry.lan import LanStore
     from modelrunner.registry.oci.catalog import CatalogSource
     from modelrunner.registry.oci.referrers import Allowance, ReferrerPlace
 
@@ -35,20 +36,20 @@ def _none_known(_reference: Reference, _sizes: Collection[int]) -> "Mapping[str,
 
 
 class LanStores:
-    """The shared stores on the local network, as `ADDRESS:PORT`, looked for once."""
+    """The shared stores on the local network, looked for once."""
 
-    def __init__(self, find: Callable[[], Sequence[str]]) -> None:
+    def __init__(self, find: "Callable[[], Sequence[LanStore]]") -> None:
         self._find = find
         self._lock = Lock()
 
     @property
-    def found(self) -> Sequence[str]:
+    def found(self) -> "Sequence[LanStore]":
         """Whoever answers; several connections wait for one look."""
         with self._lock:
             return self._once
 
     @cached_property
-    def _once(self) -> Sequence[str]:
+    def _once(self) -> "Sequence[LanStore]":
         return self._find()
 
 
@@ -98,18 +99,18 @@ class Registries:
             return main
         from modelrunner.registry.fallback import ManySources
 
-        return ManySources(main, self._near, [self._other(text) for text in self.also])
+        def near() -> "list[FallbackSource]":
+            found = () if self.lan_stores is None else self.lan_stores.found
+            return [self._neighbour(store, reference) for store in found]
 
-    def _near(self) -> "list[FallbackSource]":
-        found = () if self.lan_stores is None else self.lan_stores.found
-        return [self._neighbour(authority) for authority in found]
+        return ManySources(main, near, [self._other(text) for text in self.also])
 
-    def _neighbour(self, authority: str) -> "FallbackSource":
+    def _neighbour(self, store: "LanStore", reference: Reference) -> "FallbackSource":
         from modelrunner.registry.fallback import FallbackSource
 
-        endpoint, reference = _neighbour(authority)
+        endpoint, there = _neighbour(store, reference)
         patience = replace(self.backoff, attempts=1)
-        return FallbackSource(self._open(endpoint, patience), reference)
+        return FallbackSource(self._open(endpoint, patience), there)
 
     def _other(self, text: str) -> "FallbackSource":
         from modelrunner.registry.fallback import FallbackSource
@@ -223,7 +224,7 @@ class Registries:
         places = [
             *((endpoint, reference, backoff) for endpoint in endpoints),
             *((*place, once) for place in others),
-            *((*_neighbour(authority), once) for authority in near),
+            *((*_neighbour(store, reference), once) for store in near),
         ]
         return [self._referrers(*place, allowance) for place in places]
 
@@ -296,10 +297,15 @@ class Registries:
         )
 
 
-def _neighbour(authority: str) -> tuple[Endpoint, Reference]:
-    """A shared store on the local network: what comes is verified, and nothing secret is sent."""
-    endpoint = Endpoint(f"http://{authority}", "http", authority)
-    return endpoint, Reference(authority, ANY_REPOSITORY, None)
+def _neighbour(store: "LanStore", reference: Reference) -> tuple[Endpoint, Reference]:
+    """A shared store on the local network: what comes is verified, and nothing secret is sent.
+
+    One that fetches from the model's registry is told which model it is.
+    """
+    endpoint = Endpoint(f"http://{store.authority}", "http", store.authority)
+    named = f"{reference.registry}/{reference.repository}"
+    there = named if reference.registry in store.fetches else ANY_REPOSITORY
+    return endpoint, Reference(store.authority, there, None)
 
 
 def _refuse_local(reference: Reference) -> None:

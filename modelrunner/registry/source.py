@@ -35,6 +35,8 @@ class BlobStream:
         offset: The place of the first byte.
         readinto: Fills a buffer with what follows, as far as it comes; 0 at the end.
         waiting: How many bytes have come that were not read yet; 0 where that is unknown.
+        arriving: Whether the place is still downloading the blob itself, from its front on: then
+            further connections would wait for what comes later anyway.
         place: For people: which of several places was asked; empty where there is one.
         abort: Breaks the connection off; may be called from another thread.
     """
@@ -44,6 +46,7 @@ class BlobStream:
     place: str = ""
     abort: Callable[[], None] = field(default=_nothing, repr=False)
     waiting: Callable[[], int] = field(default=_unknown, repr=False)
+    arriving: bool = False
 
     @property
     def chunks(self) -> Iterator[bytes]:

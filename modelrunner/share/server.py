@@ -311,7 +311,7 @@ class _Handler(BaseHTTPRequestHandler):
                 pieces = passage.read_from(start, count)
                 # what goes wrong before the first byte can be said in words
                 first = next(pieces, b"")
-                self._head(status, headers)
+                self._head(status, {**headers, media_types.HEADER_ARRIVING: "yes"})
                 self._pass_on(first, pieces)
 
     def _pass_on(self, first: bytes | memoryview, rest: Iterator[bytes | memoryview]) -> None:

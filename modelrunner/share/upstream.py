@@ -55,6 +55,10 @@ Content = WholeFile | Arriving
 class Upstream(Protocol):
     """Registries from which a shared store fetches what it lacks."""
 
+    def registries(self) -> Sequence[str]:
+        """The registries from which content is fetched."""
+        ...
+
     def serves(self, registry: str) -> bool:
         """Whether content of this registry is fetched."""
         ...

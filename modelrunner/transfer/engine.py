@@ -62,7 +62,8 @@ class Engine:
     """Fetches blobs; `open_source` gives each connection a source of its own.
 
     `budget` is how many connections there may be, together with those of other transfers;
-    `on_pieces` is called with what arrives and its file, for who reads it meanwhile.
+    `on_pieces` is called with what arrives and its file, for who reads it meanwhile. `in_order`
+    keeps connections close together, so that the front gets on as fast as the whole.
     """
 
     reference: Reference
@@ -72,6 +73,7 @@ class Engine:
     backoff: Backoff = field(default_factory=Backoff)
     piece: int = PIECE
     on_pieces: OnPieces = unread
+    in_order: bool = False
 
     def fill(
         self,
@@ -101,7 +103,7 @@ class Engine:
             noted = _noted(notes, os.fstat(handle).st_size, descriptor.size, piece)
             with disk_errors(journal.with_suffix(".partial")):
                 os.ftruncate(handle, descriptor.size)
-            pieces = Pieces(descriptor.size, noted, piece)
+            pieces = Pieces(descriptor.size, noted, piece, in_order=self.in_order)
             on_start(pieces.done_bytes())
             self.on_pieces(pieces, journal.with_suffix(".partial"))
             hasher = FrontHasher(handle, pieces)
@@ -158,6 +160,8 @@ class Engine:
             self.budget.check()
             self._observe(shared, workers, growth, granted)
             self._check(workers, pieces)
+            if shared.arriving:
+                growth.stay_with_one()
             shared.connections = growth.expected
             granted = self._staff(shared, workers, growth.wanted)
             for worker in workers:

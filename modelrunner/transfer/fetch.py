@@ -46,6 +46,7 @@ class Fetcher:
     budget: Budget = field(default_factory=Budget)
     piece: int = PIECE
     on_pieces: OnPieces = unread
+    in_order: bool = False
 
     def fetch(self, descriptor: Descriptor, title: str, then: Descriptor | None = None) -> Fetched:
         """Brings a blob here, unless it is here.
@@ -162,6 +163,7 @@ class Fetcher:
                 self.backoff,
                 self.piece,
                 self.on_pieces,
+                self.in_order,
             )
             arrived = engine.fill(
                 descriptor,

@@ -105,6 +105,10 @@ class Growth:
         """How many connections there may come to be: what each of them takes on leaves room."""
         return self.wanted if self.settled or self.ample else self._most
 
+    def stay_with_one(self) -> None:
+        """One connection is enough, whatever comes."""
+        self.wanted, self.settled = 1, True
+
     def observe(
         self,
         now: float,

@@ -17,6 +17,8 @@ _PATIENCE_S = 1.0
 _SHARE = 0.75
 _LEAST = 8 * 1024 * 1024
 """So many bytes are worth a request of their own, where there is more to do."""
+_FRONT = 2 * 1024 * 1024
+_FRONTS = 128
 _HOPELESS = 20.0
 """So many times slower than the others, and a connection is made again."""
 _CRAWL = 4.0
@@ -50,18 +52,21 @@ class Run:
 class Pieces:
     """The state of one blob. All methods may be called from any thread.
 
-    `changed` is notified when there is work for an idle connection, or none is left, `arrived` when
-    a piece is here. `hashed` is how far the hash of the front has taken bytes; `history` changes
-    when some of those are downloaded again, so that what is hashed is what is on disk.
+    `changed` is notified when there is work for an idle connection, or none is left. `hashed` is
+    how far the hash of the front has taken bytes; `history` changes when some of those are
+    downloaded again, so that what is hashed is what is on disk.
     """
 
-    def __init__(self, size: int, done: Iterable[int] = (), piece: int = PIECE) -> None:
+    def __init__(
+        self, size: int, done: Iterable[int] = (), piece: int = PIECE, *, in_order: bool = False
+    ) -> None:
         self.size = size
         self.piece = piece
         self.count = -(-size // self.piece)
-        lock = RLock()
-        self.changed = Condition(lock)
-        self.arrived = Condition(lock)
+        # the most pieces of a run: where the front is read meanwhile, a small part of the blob
+        self._longest = max(1, _FRONT // piece, self.count // _FRONTS) if in_order else self.count
+        self._lock = RLock()
+        self.changed = Condition(self._lock)
         self.hashed = 0
         self.history = 0
         self._done = bytearray(self.count)
@@ -77,8 +82,8 @@ class Pieces:
         self._begun: dict[int, int] = {}
         self._front = 0
         self._usual = 0.0
-        # pieces that somebody waits for, and how many do; who came first is served first
-        self._wanted: dict[int, int] = {}
+        # pieces that somebody waits for; who came first is served first
+        self._wanted: dict[int, Condition] = {}
 
     @property
     def complete(self) -> bool:
@@ -119,19 +124,20 @@ class Pieces:
             here = (run.reached for run in self._runs if run.first == gap and not run.lost)
             return max(at, start, self._begun.get(gap, 0), *here)
 
-    def want(self, at: int) -> int:
-        """Have the piece with this byte brought before others; return what `give_up` takes."""
-        with self.changed:
-            index = at // self.piece
-            self._wanted[index] = self._wanted.get(index, 0) + 1
-            return index
+    def wait_for(self, at: int, seconds: float) -> None:
+        """Wait until the piece with this byte is here; it is brought before others.
 
-    def give_up(self, index: int) -> None:
-        """Somebody waits no longer for a piece."""
+        The caller holds `changed`. Each piece has a condition of its own: of hundreds of readers
+        only those wake up that can go on.
+        """
+        self._wanted.setdefault(at // self.piece, Condition(self._lock)).wait(seconds)
+
+    def wake_all(self) -> None:
+        """Ends every wait for a piece: there is something else to be seen."""
         with self.changed:
-            left = self._wanted.pop(index) - 1
-            if left:
-                self._wanted[index] = left
+            for waiting in self._wanted.values():
+                waiting.notify_all()
+            self._wanted.clear()
 
     def claim(self, connections: int, now: float, longest: int | None = None) -> Run | None:
         """A run of pieces that nobody works on; None where there are none.
@@ -155,6 +161,7 @@ class Pieces:
             most = max(1, least, int(share if connections == 1 else _SHARE * share))
             if longest is not None and connections > 1:
                 most = min(most, max(1, _LEAST // self.piece, longest // self.piece))
+            most = min(most, self._longest)
             first, end = self._next_waiting()
             if end - first > most:
                 self._put_back((first + most, end))
@@ -219,7 +226,9 @@ class Pieces:
             if self._done[index]:
                 return False
             self._set_done(index)
-            self.arrived.notify_all()
+            waiting = self._wanted.pop(index, None)
+            if waiting is not None:
+                waiting.notify_all()
             if self._left == 0:
                 self.changed.notify_all()
             return True

@@ -78,6 +78,7 @@ class Shared:
     reason: str | None = None
     connections: int = 0
     whole: bool = False
+    arriving: bool = False
     cut: CutLength = field(default_factory=CutLength)
 
 
@@ -238,6 +239,7 @@ class Worker(Thread):
         asked = time.monotonic()
         with source.open_blob(shared.reference, shared.descriptor, run.reached, stop) as stream:
             self._stream = stream
+            shared.arriving = shared.arriving or stream.arriving
             took = time.monotonic() - asked
             shared.latency_s = min(took, shared.latency_s or took)
             try:

@@ -193,6 +193,28 @@ class TestLan:
         assert (registry.count("HEAD", "manifest"), registry.count("GET", "blob")) == (1, 0)
         assert weights_at(cli, name) == large.layers[0]
 
+    def test_a_neighbour_with_registries_behind_it_downloads_once_for_all(
+        self, cli: CommandLine, registry: Registry, large: Artifact, name: str, tmp_path: Path
+    ) -> None:
+        options = ("--host", "127.0.0.1", "--port", "0", "--upstream", registry.host)
+        with subprocess.Popen(
+            cli.argv("share", "--lan", *options),
+            env={**cli.environ, "MODELRUNNER_HOME": str(tmp_path / "neighbour")},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            try:
+                address = process.stdout.readline().strip()
+                assert "`modelrunner pull --lan` finds it" in process.stderr.readline()
+                for number in range(2):
+                    home = str(tmp_path / str(number))
+                    done = cli("pull", name, "--lan", "--json", MODELRUNNER_HOME=home)
+                    assert json.loads(done.stdout)["origins"] == {address: large.size}, done.stderr
+            finally:
+                process.terminate()
+        assert registry.bytes_sent() == large.size
+
     def test_nobody_is_asked_unasked(
         self, cli: CommandLine, registry: Registry, name: str, shared: str
     ) -> None:
@@ -264,7 +286,8 @@ class TestLan:
                     )
                 )
             # the machine may have other stores on its network, such as those of other tests
-            assert not {f"{address}:{port}" for address, port in odd} & set(lan.find())
+            found = {store.authority for store in lan.find()}
+            assert not {f"{address}:{port}" for address, port in odd} & found
             done = cli("pull", name, "--lan", "--json")
         finally:
             over.set()

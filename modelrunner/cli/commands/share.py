@@ -82,7 +82,9 @@ def share(
         if lan:
             from modelrunner.registry.lan import announced
 
-            addresses = stack.enter_context(announced(where, server.server_address[1]))
+            registries = [] if behind is None else behind.registries()
+            announcement = announced(where, server.server_address[1], registries)
+            addresses = stack.enter_context(announcement)
             console.say(f"announced at {', '.join(addresses)}; `modelrunner pull --lan` finds it")
         if upstream:
             console.say(f"downloading from {', '.join(upstream)}, cached up to {cache_size}")

@@ -18,7 +18,7 @@ from modelrunner.oci.descriptor import Descriptor
 from modelrunner.transfer.fetched import Fetched
 from modelrunner.transfer.pieces import Pieces
 
-_LOOK_S = 0.25
+_LOOK_S = 1.0
 """Seconds after which bytes are passed on that make no whole piece."""
 _BLOCK = 256 * 1024
 
@@ -104,27 +104,18 @@ class Download:
         if pieces is None:
             return end
         held_back = self.descriptor.size - 1
-        wanted: int | None = None
-        try:
+        with pieces.changed:
             while True:
-                with pieces.arrived:
-                    if self.error is not None:
-                        raise _again(self.error)
-                    if self._pieces is not pieces or pieces.history != opened.history:
-                        raise StartedAgainError(
-                            f"{self.descriptor.digest}: the download begins again"
-                        )
-                    if self._done:
-                        return end
-                    here = min(end, held_back, pieces.here_from(at))
-                    if here > at:
-                        return here
-                    if wanted is None and at < held_back:
-                        wanted = pieces.want(at)
-                    pieces.arrived.wait(_LOOK_S)
-        finally:
-            if wanted is not None:
-                pieces.give_up(wanted)
+                if self.error is not None:
+                    raise _again(self.error)
+                if self._pieces is not pieces or pieces.history != opened.history:
+                    raise StartedAgainError(f"{self.descriptor.digest}: the download begins again")
+                if self._done:
+                    return end
+                here = min(end, held_back, pieces.here_from(at))
+                if here > at:
+                    return here
+                pieces.wait_for(at, _LOOK_S)
 
     def _run(self) -> None:
         error: BaseException | None = None
@@ -145,8 +136,7 @@ class Download:
                     self._file = None
                 self._changed.notify_all()
             if self._pieces is not None:
-                with self._pieces.arrived:
-                    self._pieces.arrived.notify_all()
+                self._pieces.wake_all()
 
     def _open(self, pieces: Pieces, path: Path) -> None:
         # who began to read an earlier file sees that there is another one
@@ -158,8 +148,7 @@ class Download:
             self._resumed = pieces.done_bytes()
             self._changed.notify_all()
         if before is not None:
-            with before.arrived:
-                before.arrived.notify_all()
+            before.wake_all()
 
 
 class StartedAgainError(InterruptedTransferError):

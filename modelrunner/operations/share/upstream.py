@@ -121,6 +121,10 @@ class CachingUpstream:
     def __exit__(self, *_error: object) -> None:
         self.close()
 
+    def registries(self) -> Sequence[str]:
+        """See `Upstream.registries`."""
+        return sorted(self._served)
+
     def serves(self, registry: str) -> bool:
         """See `Upstream.serves`."""
         return registry in self._served
@@ -353,6 +357,7 @@ class CachingUpstream:
                 patience,
                 budget,
                 on_pieces=on_pieces,
+                in_order=True,
             )
             return fetcher.fetch(descriptor, str(descriptor.digest))
 

@@ -21,6 +21,7 @@ from modelrunner.errors import (
     RangesUnsupportedError,
     SizeMismatchError,
 )
+from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.registry.http.connections import Response
 from modelrunner.registry.http.destinations import origin
@@ -306,4 +307,5 @@ def blob_stream(
         reader(response, endpoint.label, descriptor.size),
         abort=breaker(response),
         waiting=waiting(response),
+        arriving=media_types.HEADER_ARRIVING in response.headers,
     )

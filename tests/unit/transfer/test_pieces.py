@@ -1,12 +1,14 @@
 """Who brings which part: nothing is lost, nothing is done twice, everybody ends together."""
 
 import random
+import threading
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelrunner.transfer.pieces import Pieces, Run
+from modelrunner.transfer.pieces import PIECE, Pieces, Run
+from tests.support.waiting import wait_until
 
 
 def read(pieces: Pieces, run: Run, count: int) -> None:
@@ -152,3 +154,82 @@ def test_bytes_are_counted_once(size):
     for count in range(1, size + 1):
         read(pieces, run, 1)
         assert pieces.done_bytes() == count
+
+
+def test_what_is_here_is_known_from_any_place_on():
+    pieces = Pieces(95, [0, 1, 4, 9], piece=10)
+    run = pieces.claim(1, 0.0)
+    assert run is not None
+    read(pieces, run, 13)
+    assert {at: pieces.here_from(at) for at in (0, 15, 20, 33, 34, 45, 90)} == {
+        0: 33,
+        15: 33,
+        20: 33,
+        33: 33,
+        34: 34,
+        45: 50,
+        90: 95,
+    }
+
+
+def waiting(pieces: Pieces, *places: int) -> None:
+    """Somebody waits for each of these places, and for no time."""
+    with pieces.changed:
+        for at in places:
+            pieces.wait_for(at, 0.0)
+
+
+def test_a_piece_that_somebody_waits_for_comes_first():
+    pieces = Pieces(100, piece=10, in_order=True)
+    waiting(pieces, 72, 31)
+    runs = [pieces.claim(20, 0.0) for _ in range(4)]
+    assert [(run.first, run.end) for run in runs if run] == [(7, 8), (3, 4), (0, 1), (1, 2)]
+
+
+def test_an_idle_connection_takes_what_somebody_waits_for_and_another_would_reach_late():
+    pieces = Pieces(100, piece=10)
+    run = pieces.claim(1, 0.0)
+    assert run is not None
+    read(pieces, run, 10)
+    waiting(pieces, 65)
+    taken = pieces.steal(10.0)
+    assert taken is not None
+    assert ((run.first, run.end), (taken.first, taken.end)) == ((1, 6), (6, 10))
+
+
+def test_runs_are_short_where_the_front_is_read_meanwhile():
+    size = 2000 * PIECE
+    runs = [Pieces(size, in_order=in_order).claim(4, 0.0) for in_order in (False, True)]
+    assert [run.end - run.first for run in runs if run] == [375, 15]
+
+
+def test_who_waits_is_woken_by_the_piece_and_by_the_end():
+    pieces = Pieces(20, piece=10)
+    run = pieces.claim(1, 0.0)
+    assert run is not None
+    seen: list[int] = []
+
+    def wait(at: int) -> None:
+        with pieces.changed:
+            started.wait()
+            pieces.wait_for(at, 60.0)
+            seen.append(at)
+
+    started = threading.Event()
+    threads = [threading.Thread(target=wait, args=(at,)) for at in (5, 15)]
+    for thread in threads:
+        thread.start()
+    started.set()
+    read_when_waited_for(pieces, run, 2)
+    threads[0].join(60)
+    assert seen == [5]
+    pieces.wake_all()
+    threads[1].join(60)
+    assert seen == [5, 15]
+
+
+def read_when_waited_for(pieces: Pieces, run: Run, waiters: int) -> None:
+    """Finishes the first piece as soon as so many wait."""
+    wait_until(lambda: len(pieces._wanted) == waiters)
+    with pieces.changed:
+        read(pieces, run, 10)
