@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from modelrunner.config.containers import ContainerMirrors, container_mirrors
 from modelrunner.config.file import read_config, read_mirrors, read_registries
 from modelrunner.config.hugging_face import hub_access
 from modelrunner.errors import ConfigError
@@ -93,9 +94,17 @@ class Settings:
         named = {} if defaults else environ
         mirrors, mirrors_origin = read_mirrors(named, written, path)
         shown.append(Setting("mirrors", {k: list(v) for k, v in mirrors.items()}, mirrors_origin))
+        containers = ContainerMirrors() if defaults else container_mirrors(environ)
+        also = {key: found for key, found in containers.mirrors.items() if key not in mirrors}
+        shown.append(
+            Setting("containers_mirrors", {k: list(v) for k, v in also.items()}, containers.origin)
+        )
+        mirrors = {**mirrors, **also}
         registries = read_registries(written, path)
         origin = str(path) if registries else "default"
         shown.append(Setting("registries", dict(written.get("registries", {})), origin))
+        for host in containers.insecure:
+            registries = {host: RegistrySettings(insecure=True), **registries}
         docker_config = _docker_config(environ)
         settings = cls(
             home=home,
