@@ -9,6 +9,7 @@ from modelrunner.cli.progress.select import progress
 from modelrunner.cli.steps.network import bytes_per_second, limited_workspace
 from modelrunner.cli.views.copy import finish, show_copied, show_each
 from modelrunner.errors import UsageError
+from modelrunner.operations.copy.copy import needs_network
 from modelrunner.transfer.limits import Limits
 
 
@@ -17,14 +18,26 @@ from modelrunner.transfer.limits import Limits
     examples="  modelrunner copy ai/smollm2:135M registry.example.com/ai/smollm2:135M\n"
     "  modelrunner copy hf.co/unsloth/gemma-3-270m-it-GGUF:Q4_K_M registry.example.com/gemma:270m\n"
     "  modelrunner copy store:ai/smollm2 registry.example.com/team/smollm2:1 --tag stable\n"
+    "  modelrunner copy ai/smollm2:135M archive:smollm2.tar\n"
     "  modelrunner copy --all-tags --match '135M-*' ai/smollm2 registry.example.com/ai/smollm2",
 )
 def copy_model(
     context: Context,
     source: Annotated[
-        str, Argument(metavar="SRC", help="What to copy: REF, hf.co/ORG/REPO[:QUANT] or store:REF.")
+        str,
+        Argument(
+            metavar="SRC",
+            help="What to copy: REF, hf.co/ORG/REPO[:QUANT], store:REF, archive:FILE[:NAME] or"
+            " dir:DIRECTORY[:NAME].",
+        ),
     ],
-    destination: Annotated[str, Argument(metavar="DST", help="Name at the other registry.")],
+    destination: Annotated[
+        str,
+        Argument(
+            metavar="DST",
+            help="Where to: REF, store:REF, archive:FILE[:NAME] or dir:DIRECTORY[:NAME].",
+        ),
+    ],
     tag: Annotated[
         list[str] | None,
         Option("--tag", metavar="TAG", help="Another tag to set at DST; can be repeated."),
@@ -55,7 +68,8 @@ def copy_model(
         raise UsageError("--match needs --all-tags", hint="add --all-tags")
     if tag and all_tags:
         raise UsageError("--tag and --all-tags cannot be combined", hint="remove one of the two")
-    context.require_network("copy")
+    if needs_network(source, destination):
+        context.require_network("copy")
     limits = Limits(connections, bytes_per_second(limit_rate))
     context = context.over(limited_workspace(context, timeout, ca_file))
     with progress(context.console, verb="copying") as listener:

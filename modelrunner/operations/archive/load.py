@@ -38,7 +38,7 @@ from modelrunner.operations.archive.index import (
     names_of,
     require_named,
 )
-from modelrunner.operations.archive.referrers import ArchiveReferrers
+from modelrunner.operations.archive.referrers import ArchiveReferrers, read_in
 from modelrunner.operations.archive.tar import Member, TarStream
 from modelrunner.operations.disk_space import require_room
 from modelrunner.operations.model.contents import require_gguf
@@ -150,7 +150,7 @@ class Loader:
             index: The entries of the index.
             arrived: The name of the blob that has come last.
         """
-        referrers = ArchiveReferrers(self._store, index)
+        referrers = ArchiveReferrers(read_in(self._store), index)
         if self._awaited is None:
             wanted = {entry.digest for entry in index} | referrers.lists
             self._awaited = self._seen.missing(wanted)
@@ -205,7 +205,7 @@ class Loader:
 
     def _planned(self, index: Sequence[Descriptor]) -> tuple[_PlannedModel, ...]:
         """What the archive holds, known as soon as the manifests are here."""
-        entries, referrers = ArchiveReferrers(self._store, index).split()
+        entries, referrers = ArchiveReferrers(read_in(self._store), index).split()
         digests = {entry.digest: entry for entry in entries}
         named = names_of(entries, self._name, self._short)
         if not self._nameless:

@@ -9,7 +9,7 @@ None of it is a model, and none of it is why an archive cannot be loaded.
 
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from modelrunner.errors import IntegrityError, MalformedManifestError
@@ -35,11 +35,30 @@ class _Listed:
     tag: str | None = None
 
 
-class ArchiveReferrers:
-    """What refers to the models of one archive, whose blobs go to a store."""
+Read = Callable[[Digest], bytes]
+"""Returns a blob; raises `IntegrityError` or `FileNotFoundError` where that cannot be."""
 
-    def __init__(self, store: Store, entries: Sequence[Descriptor]) -> None:
-        self._store = store
+
+def read_in(store: Store) -> Read:
+    """Return what reads the blobs of an archive that have come into a store."""
+
+    def read(digest: Digest) -> bytes:
+        size = store.blobs.path(digest).stat().st_size
+        return store.blobs.read(Descriptor("", digest, size))
+
+    return read
+
+
+class ArchiveReferrers:
+    """What refers to the models of one archive.
+
+    Args:
+        read: Reads its blobs.
+        entries: Of its index.
+    """
+
+    def __init__(self, read: Read, entries: Sequence[Descriptor]) -> None:
+        self._read = read
         self._entries = entries
         self._digests = {entry.digest for entry in entries}
 
@@ -117,10 +136,6 @@ class ArchiveReferrers:
             return parse_manifest(self._read(descriptor.digest), descriptor.media_type)
         except (IntegrityError, FileNotFoundError):
             return None
-
-    def _read(self, digest: Digest) -> bytes:
-        size = self._store.blobs.path(digest).stat().st_size
-        return self._store.blobs.read(Descriptor("", digest, size))
 
 
 def _tag_of(entry: Descriptor) -> re.Match[str] | None:

@@ -32,7 +32,7 @@ class TarStream:
 
     def __init__(self, stream: Readable) -> None:
         self._stream = stream
-        self._entries = TarEntries(_Begun(stream), _ERRORS)
+        self._entries = TarEntries(_Begun(stream), ERRORS)
 
     def members(self) -> Iterator[Member]:
         """Every member; what was not read of one is passed over before the next.
@@ -136,7 +136,7 @@ def _cut() -> SizeMismatchError:
     )
 
 
-_ERRORS = TarErrors(
+ERRORS = TarErrors(
     cut=_cut,
     not_a_tar=_no_tar,
     malformed=lambda what: IntegrityError(f"the archive has {what}"),

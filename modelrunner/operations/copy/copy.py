@@ -3,12 +3,15 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 from modelrunner.errors import ManifestNotFoundError, ModelRunnerError, UsageError
 from modelrunner.oci.reference import Reference, match_id, names_tag
+from modelrunner.operations.copy.archive import find_in_archive
 from modelrunner.operations.copy.ends import End, parse_end
+from modelrunner.operations.copy.layout_sink import directory_sink, tar_sink
 from modelrunner.operations.copy.mirror import MirrorPlace, MirrorSync
 from modelrunner.operations.copy.origin import (
     AskReferrers,
@@ -17,11 +20,13 @@ from modelrunner.operations.copy.origin import (
     StoreOrigin,
 )
 from modelrunner.operations.copy.result import Copied, NotCopied, Outcome
+from modelrunner.operations.copy.store_sink import StoreSink, require_model
 from modelrunner.operations.copy.to_registry import RegistryCopier
 from modelrunner.operations.model.suggestions import about
 from modelrunner.registry.http.retry import Backoff
 from modelrunner.registry.source import Source
 from modelrunner.store.store import Store
+from modelrunner.transfer.limits import Limits
 
 _REFERRERS = re.compile(r"sha256-[0-9a-f]{64}(?:\.[a-z]+)?")
 """Tags that stand for what refers to another manifest: they come with that."""
@@ -57,9 +62,32 @@ class Copying:
             UsageError: The ends make no sense.
             ModelRunnerError: What `RegistryCopier.copy` raises.
         """
-        target = _to_registry(destination)
+        target = parse_end(destination)
+        if target.kind == "registry":
+            # an invalid name is said before the source is asked
+            _ = target.reference
         with closing(self.origin(parse_end(source))) as origin:
-            return self.copier.copy(origin, target, tags)
+            return self._copy_to(origin, target, tags)
+
+    def _copy_to(self, origin: Origin, target: End, tags: Sequence[str]) -> Copied:
+        if target.kind == "registry":
+            return self.copier.copy(origin, target.reference, tags)
+        name = _name_in(target, origin)
+        if target.kind == "store":
+            found = origin.manifest(origin.digest())
+            require_model(found, origin.label)
+            store = StoreSink(self.store, found.digest)
+            copier = replace(self.copier, sink_for=lambda _: store)
+            with self.store.arriving():
+                copied = copier.copy(origin, name, tags)
+            return replace(copied, destination=f"store:{name}")
+        path = target.path or Path()
+        # a tar is written from its start to its end
+        limits = self.copier.limits if target.kind == "dir" else Limits(1, self.copier.limits.rate)
+        with directory_sink(path) if target.kind == "dir" else tar_sink(path) as layout:
+            copier = replace(self.copier, sink_for=lambda _: layout, limits=limits)
+            copied = copier.copy(origin, name, tags)
+        return replace(copied, destination=f"{target.kind}:{path}:{name}")
 
     def copy_all(
         self, source: str, destination: str, patterns: Sequence[str] = ()
@@ -109,6 +137,8 @@ class Copying:
             ModelNotFoundError: The store does not have it.
             InvalidReferenceError: It is not a valid reference.
         """
+        if end.path is not None:
+            return find_in_archive(end.path, end.text)
         if end.kind == "store":
             model = self.store.resolve(end.text)
             digits = match_id(end.text)
@@ -119,14 +149,24 @@ class Copying:
         return RegistryOrigin(end.reference, self.source_for, self.ask, self.backoff)
 
 
-def _to_registry(text: str) -> Reference:
-    end = parse_end(text)
-    if end.kind != "registry":
+def needs_network(*texts: str) -> bool:
+    """Whether one of the ends that texts name is a registry."""
+    return any(parse_end(text).kind == "registry" for text in texts)
+
+
+def _name_in(target: End, origin: Origin) -> Reference:
+    """What a copy is called in the store or in a layout: as it is said, or as it was called.
+
+    Raises:
+        UsageError: It has no name, or one without a tag.
+    """
+    name = target.reference if target.text else origin.reference
+    if name is None or name.tag is None:
         raise UsageError(
-            f"cannot copy to {text[:200]}: the destination must be a registry",
-            hint="`modelrunner pull` copies to the local store",
+            f"{origin.label} has no tag to copy it under",
+            hint=f"name it: {target.kind}:{'FILE:' if target.path else ''}NAME:TAG",
         )
-    return end.reference
+    return replace(name, digest=None)
 
 
 def _repository(text: str) -> Reference:

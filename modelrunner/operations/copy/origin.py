@@ -46,6 +46,11 @@ class Origin(Protocol):
         ...
 
     @property
+    def checked(self) -> Reference | None:
+        """The name by which the policy is asked; None where it was when it came."""
+        ...
+
+    @property
     def label(self) -> str:
         """For people."""
         ...
@@ -91,6 +96,11 @@ class RegistryOrigin:
     @property
     def reference(self) -> Reference:
         """See `Origin.reference`."""
+        return self.name
+
+    @property
+    def checked(self) -> Reference:
+        """See `Origin.checked`."""
         return self.name
 
     @property
@@ -225,6 +235,11 @@ class StoreOrigin:
     def reference(self) -> Reference | None:
         """See `Origin.reference`."""
         return self.name
+
+    @property
+    def checked(self) -> None:
+        """See `Origin.checked`."""
+        return
 
     @property
     def label(self) -> str:

@@ -178,8 +178,8 @@ class _Copy:
         # what is there is read there: Docker Hub counts a manifest as a pull
         read = self._origin.manifest if missing else self._stored
         root = read(digest)
-        if self._origin.reference is not None:
-            self._copier.check(self._origin.reference, root)
+        if self._origin.checked is not None:
+            self._copier.check(self._origin.checked, root)
         tree = read_tree(root, read)
         self._note_source(tree)
         return tree, missing

@@ -1,0 +1,249 @@
+"""Copies to and from archives, directories and the store: the same bytes as between registries."""
+
+import gzip
+import json
+import shutil
+
+import pytest
+
+from modelrunner.errors import (
+    DigestMismatchError,
+    IntegrityError,
+    ManifestNotFoundError,
+    ModelNotFoundError,
+    TransferError,
+    UnsupportedArtifactError,
+    UsageError,
+)
+from modelrunner.events import Skipped
+from modelrunner.oci.digest import Digest
+from modelrunner.oci.referrers import referrers_tag
+from modelrunner.operations.archive.load import Loader
+from modelrunner.operations.archive.output import to_files
+from modelrunner.operations.archive.save import Archive, choose
+from modelrunner.operations.archive.source import find_parts, open_parts
+from modelrunner.operations.copy.copy import Copying
+from modelrunner.operations.copy.to_registry import RegistryCopier
+from modelrunner.store.store import Store
+from tests.support.artifacts import docker_artifact, image_artifact, index_artifact
+from tests.support.docker_registry import needs_skopeo, skopeo
+from tests.support.gguf import tiny_gguf
+from tests.support.pulling import QUICK, Pulling
+from tests.support.registry import Registry
+from tests.support.signing import Signer, bundle, simple_signature
+from tests.support.stores import put, put_referrer
+
+
+@pytest.fixture
+def model(tmp_path):
+    return docker_artifact(tiny_gguf(tmp_path / "tiny.gguf").read_bytes(), license=b"free")
+
+
+@pytest.fixture
+def source(model):
+    with Registry() as made:
+        made.add(model, "team/m", ["1"])
+        signer = Signer.make()
+        made.add(bundle(signer, model), "team/m")
+        tag = referrers_tag(Digest.parse(model.digest), ".sig")
+        made.add(simple_signature(signer, model.digest), "team/m", [tag])
+        yield made
+
+
+@pytest.fixture
+def target():
+    with Registry() as made:
+        yield made
+
+
+@pytest.fixture
+def pulling(store):
+    return Pulling(store)
+
+
+def unchecked(_reference, _manifest):
+    """Every manifest may pass."""
+
+
+@pytest.fixture
+def copying(pulling):
+    places = pulling.places
+    copier = RegistryCopier(places.sink_for, unchecked, "all", pulling.events.append, QUICK)
+    return Copying(pulling.store, places.source_for, places.referrers_of, copier, QUICK)
+
+
+def assert_same(target, repository, artifact):
+    there = target.storage.repositories[repository]
+    assert there.manifests[artifact.digest].content == artifact.manifest
+    for digest, content in artifact.blobs.items():
+        assert there.blobs[digest] == content
+    for child in artifact.children:
+        assert_same(target, repository, child)
+
+
+@pytest.mark.parametrize("end", ["archive:{}/m.tar", "dir:{}/m"])
+def test_way_over_an_archive_changes_nothing(copying, source, target, tmp_path, model, end):
+    end = end.format(tmp_path)
+    copied = copying.copy(source.reference("team/m:1"), end)
+    assert copied.digest == model.digest
+    assert copied.destination == f"{end}:{source.reference('team/m:1')}"
+    assert copied.referrers.count == 2
+    source.close()
+
+    again = copying.copy(end, target.reference("ai/m:2"))
+
+    assert (again.digest, again.referrers.count) == (model.digest, 2)
+    assert again.source == source.reference("team/m:1")
+    assert_same(target, "ai/m", model)
+    manifests = source.storage.repositories["team/m"].manifests
+    assert target.storage.repositories["ai/m"].manifests.keys() >= manifests.keys()
+
+
+@pytest.mark.parametrize("end", ["archive:{}/m.tar", "dir:{}/m"])
+def test_indexes_and_images_go_into_archives(copying, source, target, tmp_path, model, end):
+    index = index_artifact(model, image_artifact(oci=True))
+    source.add(index, "team/i", ["1"])
+    end = end.format(tmp_path)
+    copying.copy(source.reference("team/i:1"), f"{end}:ai/i:2")
+    copying.copy(f"{end}:ai/i:2", target.reference("ai/i:3"))
+    assert_same(target, "ai/i", index)
+
+
+def test_archive_is_loaded_and_what_is_saved_is_copied(copying, source, target, tmp_path, model):
+    copying.copy(source.reference("team/m:1"), f"archive:{tmp_path}/m.tar:ai/m:1")
+    store = Store(tmp_path / "other")
+    with open_parts(find_parts([tmp_path / "m.tar"])) as stream:
+        (loaded,) = Loader(store).load(stream)
+    assert (str(loaded.model.digest), loaded.referrers) == (model.digest, 2)
+
+    with to_files(tmp_path / "saved.tar", 64 * 1024) as output:
+        Archive(store, [choose(store, "ai/m:1")]).write(output)
+    copied = copying.copy(f"archive:{tmp_path}/saved.tar", target.reference("ai/m:1"))
+    assert copied.referrers.count == 2
+    assert_same(target, "ai/m", model)
+
+
+def test_directory_keeps_what_it_has(copying, pulling, source, target, tmp_path, model):
+    other = docker_artifact(b"GGUF other", license=b"free")
+    source.add(other, "team/o", ["1"])
+    place = f"dir:{tmp_path}/d"
+    copying.copy(source.reference("team/m:1"), f"{place}:ai/m:1")
+    copying.copy(source.reference("team/o:1"), f"{place}:ai/o:1")
+    # the license is there already
+    assert len(pulling.heard(Skipped)) == 1
+    for name, artifact in (("ai/m:1", model), ("ai/o:1", other)):
+        copying.copy(f"{place}:{name}", target.reference(name))
+        assert_same(target, name.partition(":")[0], artifact)
+    with pytest.raises(UsageError, match="has 2 models: add the name of one after a colon") as no:
+        copying.copy(place, target.reference("x/y:1"))
+    assert no.value.hint == "it has ai/m:1, ai/o:1"
+    with pytest.raises(ModelNotFoundError, match="no model 'ai/p:1' in the archive"):
+        copying.copy(f"{place}:ai/p:1", target.reference("x/y:1"))
+    again = copying.copy(source.reference("team/m:1"), f"{place}:ai/m:1")
+    assert again.status == "present"
+
+
+def test_blob_that_is_damaged_is_not_committed(copying, source, target, tmp_path, model):
+    copying.copy(source.reference("team/m:1"), f"dir:{tmp_path}/d")
+    (weights, *_) = model.layer_digests
+    path = tmp_path / "d" / "blobs" / "sha256" / weights.removeprefix("sha256:")
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + b"?")
+    with pytest.raises(DigestMismatchError):
+        copying.copy(f"dir:{tmp_path}/d", target.reference("ai/m:1"))
+    path.write_bytes(content[:-1])
+    with pytest.raises(IntegrityError):
+        copying.copy(f"dir:{tmp_path}/d", target.reference("ai/m:1"))
+    path.unlink()
+    with pytest.raises(ManifestNotFoundError, match="is missing"):
+        copying.copy(f"dir:{tmp_path}/d", target.reference("ai/m:1"))
+    there = target.storage.repositories.get("ai/m")
+    assert there is None or weights not in there.blobs
+    assert target.tags("ai/m") == {}
+
+
+def test_archive_that_is_not_completed_is_not_there(copying, source, tmp_path, model):
+    place = tmp_path / "m.tar"
+    place.write_bytes(b"the old one")
+    source.cut_after(0, times=None, digest=model.layer_digests[0])
+    with pytest.raises(TransferError):
+        copying.copy(source.reference("team/m:1"), f"archive:{place}")
+    assert place.read_bytes() == b"the old one"
+    assert [path.name for path in tmp_path.glob("*m.tar*")] == ["m.tar"]
+    with pytest.raises(TransferError):
+        copying.copy(source.reference("team/m:1"), f"dir:{tmp_path}/d")
+    assert not (tmp_path / "d" / "index.json").exists()
+    source.calm()
+    copying.copy(source.reference("team/m:1"), f"dir:{tmp_path}/d")
+    assert json.loads((tmp_path / "d" / "index.json").read_text())["manifests"]
+
+
+def test_what_is_not_a_layout_is_said(copying, target, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text").write_text("no tar, and no zeros in it")
+    (tmp_path / "m.tar.gz").write_bytes(gzip.compress(bytes(1024)))
+    for end, kind in (
+        (f"dir:{tmp_path}/empty", IntegrityError),
+        (f"archive:{tmp_path}/text", IntegrityError),
+        (f"archive:{tmp_path}/none", UsageError),
+        (f"archive:{tmp_path}/m.tar.gz", UnsupportedArtifactError),
+    ):
+        with pytest.raises(kind) as caught:
+            copying.copy(end, target.reference("ai/m:1"))
+        assert caught.value.hint
+
+
+# The store.
+
+
+def test_model_goes_into_the_store_with_its_signatures(copying, pulling, source, tmp_path, model):
+    copying.copy(source.reference("team/m:1"), f"archive:{tmp_path}/m.tar")
+    for end in (source.reference("team/m:1"), f"archive:{tmp_path}/m.tar"):
+        shutil.rmtree(pulling.store.layout.root, ignore_errors=True)
+        copied = copying.copy(end, "store:ai/mine:1")
+        assert copied.destination == "store:docker.io/ai/mine:1"
+        stored = pulling.store.resolve("ai/mine:1")
+        assert str(stored.digest) == model.digest
+        assert len(pulling.store.sound_referrers(stored.digest)) == 2
+        assert all(pulling.store.blobs.deep_state(b) == "good" for b in stored.manifest.blobs)
+    assert copying.copy(source.reference("team/m:1"), "local/mine:1").status == "copied"
+    assert copying.copy(source.reference("team/m:1"), "local/mine:1").status == "present"
+
+
+def test_store_takes_models_only_and_says_so_before_a_blob_moves(copying, source, model):
+    source.add(image_artifact(oci=True), "team/i", ["1"])
+    source.add(index_artifact(model, model), "team/x", ["1"])
+    source.forget()
+    for name in ("team/i:1", "team/x:1"):
+        with pytest.raises(UnsupportedArtifactError):
+            copying.copy(source.reference(name), "store:ai/x:1")
+    assert source.count("GET", "blob") == 0
+
+
+def test_stored_model_goes_into_an_archive(copying, store, target, tmp_path, model):
+    stored = put(store, model, "local/m:1")
+    put_referrer(store, stored, bundle(Signer.make(), model))
+    copying.copy("local/m:1", f"archive:{tmp_path}/m.tar")
+    copied = copying.copy(f"archive:{tmp_path}/m.tar:local/m:1", target.reference("ai/m:1"))
+    assert copied.referrers.count == 1
+    assert_same(target, "ai/m", model)
+
+
+# Archives of others.
+
+
+@needs_skopeo
+@pytest.mark.registry
+def test_skopeo_reads_and_writes_the_same_archives(copying, source, target, tmp_path, model):
+    copying.copy(source.reference("team/m:1"), f"archive:{tmp_path}/m.tar:ai/m:1")
+    raw = skopeo("inspect", "--raw", f"oci-archive:{tmp_path}/m.tar:docker.io/ai/m:1")
+    assert raw.encode() == model.manifest
+    image = image_artifact(oci=True)
+    source.add(image, "team/i", ["1"])
+    skopeo(
+        *("copy", "--insecure-policy", "--src-tls-verify=false"),
+        f"docker://{source.reference('team/i:1')}",
+        f"oci-archive:{tmp_path}/i.tar:one",
+    )
+    copying.copy(f"oci-archive:{tmp_path}/i.tar:one", target.reference("ai/i:1"))
+    assert_same(target, "ai/i", image)
