@@ -175,6 +175,11 @@ class Settings:
         return self._state_home / "cache" / "cards"
 
     @property
+    def pushed(self) -> Path:
+        """What others have pushed to `share`."""
+        return self.home / "registry"
+
+    @property
     def shared_cache(self) -> Path:
         """The cache of what `share` has fetched for others."""
         return self._state_home / "cache" / "share"

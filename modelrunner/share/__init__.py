@@ -1,1 +1,1 @@
-"""A read-only OCI registry over the local store."""
+"""An OCI registry over the local store."""

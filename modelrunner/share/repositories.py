@@ -5,8 +5,8 @@ A model is its full name: `/v2/ghcr.io/ai/x` is that of `ghcr.io`, and `/v2/ai/x
 containerd does, the path is one of that registry.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 
 from modelrunner.errors import InvalidReferenceError, MalformedManifestError
@@ -25,7 +25,7 @@ from modelrunner.oci.referrers import Referrer
 from modelrunner.store.store import Store, StoredModel
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False)
 class RefusalError(Exception):
     """An answer of the specification that is not the content."""
 
@@ -34,6 +34,7 @@ class RefusalError(Exception):
     message: str
     detail: object = None
     retry_after_s: float | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +190,22 @@ def place_behind(
     if not is_one or reference.is_local or not serves(found):
         return None
     return found, repository_path
+
+
+def is_taken(store: Store, path: str, serves: Callable[[str], bool] | None) -> bool:
+    """Whether a path means a model of the store, or of a registry whose content is fetched.
+
+    Args:
+        store: The store.
+        path: What stands between `/v2/` and the kind of content.
+        serves: Whether content of a registry is fetched; None where nothing is.
+    """
+    if path.partition("/")[0] in ("local", ANY_REPOSITORY):
+        return True
+    place = split_name(path)
+    if serves is not None and serves(place[0]):
+        return True
+    return any((entry.registry, entry.path) == place for entry in repositories(store))
 
 
 def local_part(store: Store, reference: Reference) -> Repository:

@@ -1,17 +1,18 @@
-"""A read-only OCI registry over the local store: a fixture, a mirror, a LAN cache.
+"""An OCI registry over the local store: a fixture, a mirror, a LAN cache.
 
 It answers what clients of the distribution specification ask when they pull: the version check,
 manifests by tag and digest, blobs with ranges, the tags of a repository, the catalog, what refers
 to a manifest. Every repository of the store is served under its full name, and those
 of a registry under their own paths to clients that use this server as a mirror; see `repositories`.
-It only reads; whatever would write is refused. Where registries stand behind it, what the store
+It only reads; what would write is refused, unless there is a place for that, see `writing`. Where
+registries stand behind it, what the store
 lacks of them is fetched while it is served; see `upstream`.
 """
 
 import json
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -43,11 +44,17 @@ from modelrunner.share.repositories import (
     unknown_blob,
 )
 from modelrunner.share.upstream import Content, Upstream, WholeFile
+from modelrunner.share.writing.access import check_writer
+from modelrunner.share.writing.bodies import all_read, body_of
+from modelrunner.share.writing.requests import Asked, Writing, checked_digest
+from modelrunner.share.writing.storage import Repository as Pushed
+from modelrunner.share.writing.storage import size_of
 from modelrunner.store.store import Store
 
 _ROUTE = re.compile(
     r"/v2/(?P<repository>.+)/(?P<kind>manifests|blobs|tags|referrers)/(?P<name>[^/]+)"
 )
+_UPLOAD = re.compile(r"/v2/.+/blobs/uploads/[0-9a-f]{32}")
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 _COUNT = re.compile(r"[0-9]{1,9}")
 _CHUNK = 1024 * 1024
@@ -64,10 +71,16 @@ class ShareServer(ThreadingHTTPServer):
     request_queue_size = 128
 
     def __init__(
-        self, store: Store, host: str, port: int, upstream: Upstream | None = None
+        self,
+        store: Store,
+        host: str,
+        port: int,
+        upstream: Upstream | None = None,
+        writing: Writing | None = None,
     ) -> None:
         self.store = store
         self.upstream = upstream
+        self.writing = writing
         self.address_family = AF_INET6 if ":" in host else AF_INET
         try:
             super().__init__((host, port), _Handler)
@@ -96,14 +109,18 @@ class ShareServer(ThreadingHTTPServer):
 
 @contextmanager
 def sharing(
-    store: Store, host: str = "127.0.0.1", port: int = 0, upstream: Upstream | None = None
+    store: Store,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    upstream: Upstream | None = None,
+    writing: Writing | None = None,
 ) -> Iterator[ShareServer]:
     """The block in which the store is shared, by a thread of this process.
 
     Raises:
         PortInUseError: The port is taken.
     """
-    with ShareServer(store, host, port, upstream) as server:
+    with ShareServer(store, host, port, upstream, writing) as server:
         thread = Thread(target=server.serve_forever, args=(0.05,), name="share", daemon=True)
         thread.start()
         try:
@@ -141,18 +158,53 @@ class _Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         self._answer()
 
-    def _refuse_writing(self) -> None:
-        self.close_connection = True
-        self._refuse(
-            RefusalError(HTTPStatus.METHOD_NOT_ALLOWED, "UNSUPPORTED", "this registry is read-only")
-        )
+    def do_POST(self) -> None:
+        self._answer_writing()
 
-    do_POST = do_PUT = do_PATCH = do_DELETE = _refuse_writing  # noqa: N815
+    do_PUT = do_PATCH = do_DELETE = do_POST  # noqa: N815
+
+    def _answer_writing(self) -> None:
+        if self.server.writing is None:
+            self.close_connection = True
+            self._refuse(
+                RefusalError(
+                    HTTPStatus.METHOD_NOT_ALLOWED, "UNSUPPORTED", "this registry is read-only"
+                )
+            )
+        else:
+            self._say(self._write)
 
     def _answer(self) -> None:
+        self._say(self._route)
+
+    def _write(self) -> None:
+        """Does what writes; what was not read of a body ends the connection."""
+        writing, headers = self.server.writing, self._lower_headers
+        if writing is None or not self.path.startswith("/v2/"):
+            raise RefusalError(HTTPStatus.NOT_FOUND, "UNSUPPORTED", "not found")
+        parts = urlsplit(self.path)
+        query = parse_qs(parts.query, keep_blank_values=True)
+        body = body_of(headers, self.rfile)
+        path = unquote(parts.path).removeprefix("/v2/")
+        first = {name: values[0] for name, values in query.items()}
+        try:
+            if self.command != "GET":
+                check_writer(headers, writing.key)
+            done = writing.answer(Asked(self.command, path, first, headers, lambda: body, query))
+        finally:
+            # a client that is still sending would not see the answer
+            self.close_connection |= not all_read(body)
+        more = {} if done.status is HTTPStatus.NO_CONTENT else {"Content-Length": "0"}
+        self._head(done.status, {**done.headers, **more})
+
+    @property
+    def _lower_headers(self) -> dict[str, str]:
+        return {name.lower(): value for name, value in self.headers.items()}
+
+    def _say(self, answer: Callable[[], None]) -> None:
         try:
             self._check_host()
-            self._route()
+            answer()
         except RefusalError as exc:
             self._refuse(exc)
         except ModelRunnerError as exc:
@@ -179,9 +231,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_raw(self.server.upstream.metrics().encode(), HTTPStatus.OK, kind)
         elif path == "/v2/_catalog":
             upstream = self.server.upstream
-            more = () if upstream is None else upstream.repositories()
-            names = catalog(self.server.store, _namespace(query), more)
+            more = [] if upstream is None else [*upstream.repositories()]
+            namespace, writing = _namespace(query), self.server.writing
+            names = catalog(self.server.store, namespace, more)
+            if writing is not None and namespace is None:
+                names = sorted({*names, *writing.content.names()})
             self._send_page("repositories", names, query, {})
+        elif _UPLOAD.fullmatch(path):
+            self._write()
         else:
             match = _ROUTE.fullmatch(path)
             if match is None:
@@ -190,11 +247,22 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _content(self, path: str, kind: str, name: str, query: Mapping[str, list[str]]) -> None:
         upstream, namespace = self.server.upstream, _namespace(query)
+        writing = self.server.writing
+        pushed = None if writing is None or namespace is not None else writing.readable(path)
+        if writing is not None and pushed is not None:
+            self._pushed(writing, pushed, kind, name, query)
+            return
         place = None if upstream is None else place_behind(path, namespace, upstream.serves)
         if upstream is not None and place is not None:
             self._fetched(upstream, Reference(*place, None), path, kind, name, query)
             return
         if upstream is not None and path == ANY_REPOSITORY and self._kept(upstream, kind, name):
+            return
+        unknown = writing is not None and namespace is None and not writing.is_taken(path)
+        if unknown and kind == "referrers":
+            # what something refers to need not have been pushed yet
+            checked_digest(name)
+            self._send_referrers(list_of(()), query)
             return
         found = repository(self.server.store, path, namespace)
         if kind == "tags" and name == "list":
@@ -239,6 +307,36 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             raise RefusalError(HTTPStatus.NOT_FOUND, "UNSUPPORTED", "not found")
 
+    def _pushed(
+        self,
+        writing: Writing,
+        found: Pushed,
+        kind: str,
+        name: str,
+        query: Mapping[str, list[str]],
+    ) -> None:
+        """Answers with what was pushed to this server."""
+        content = writing.content
+        if kind == "tags" and name == "list":
+            self._send_page("tags", sorted(found.tags), query, {"name": found.name})
+        elif kind == "manifests":
+            digest = found.resolve(name)
+            if digest is None:
+                raise RefusalError(
+                    HTTPStatus.NOT_FOUND, "MANIFEST_UNKNOWN", f"manifest not found: {name}"
+                )
+            media_type = str(found.manifests[digest]["mediaType"])
+            self._send_manifest_bytes(content.manifest(digest), media_type, digest)
+        elif kind == "blobs":
+            size = size_of(content.path(name)) if name in found.blobs else None
+            if size is None:
+                raise unknown_blob(name)
+            self._send_blob(name, WholeFile(content.path(name), size))
+        elif kind == "referrers":
+            self._send_referrers(list_of(found.referrers(checked_digest(name))), query)
+        else:
+            raise RefusalError(HTTPStatus.NOT_FOUND, "UNSUPPORTED", "not found")
+
     def _kept(self, upstream: Upstream, kind: str, name: str) -> bool:
         """Answers with what is kept of a registry, by its digest; whether there is something."""
         if kind not in ("manifests", "blobs") or not name.startswith("sha256:"):
@@ -272,20 +370,22 @@ class _Handler(BaseHTTPRequestHandler):
         self._send_raw(index, HTTPStatus.OK, headers)
 
     def _send_manifest(self, manifest: Manifest | Index) -> None:
-        raw = manifest.raw
+        self._send_manifest_bytes(manifest.raw, manifest.media_type, str(manifest.digest))
+
+    def _send_manifest_bytes(self, raw: bytes, media_type: str, digest: str) -> None:
         self._head(
             HTTPStatus.OK,
             {
-                "Content-Type": manifest.media_type,
+                "Content-Type": media_type,
                 "Content-Length": str(len(raw)),
-                "Docker-Content-Digest": str(manifest.digest),
-                "ETag": f'"{manifest.digest}"',
+                "Docker-Content-Digest": digest,
+                "ETag": f'"{digest}"',
             },
         )
         if self.command != "HEAD":
             self.wfile.write(raw)
 
-    def _send_blob(self, digest: Digest, content: Content) -> None:
+    def _send_blob(self, digest: Digest | str, content: Content) -> None:
         size = content.size
         headers = {
             "Content-Type": "application/octet-stream",
@@ -355,7 +455,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _copy(
         self,
         path: Path,
-        digest: Digest,
+        digest: Digest | str,
         part: tuple[int, int],
         head: tuple[HTTPStatus, Mapping[str, str]],
     ) -> None:
@@ -368,8 +468,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._head(*head)
             self.wfile.flush()
             # the kernel copies from the file to the socket; no byte passes through here
-            sent = self.connection.sendfile(file, *part)
-        self._count(sent)
+            if part[1]:
+                self._count(self.connection.sendfile(file, *part))
 
     def _send_page(
         self,
@@ -407,11 +507,13 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(raw)
 
     def _refuse(self, refusal: RefusalError) -> None:
-        headers = {}
-        if refusal.status is HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+        headers = dict(refusal.headers)
+        if refusal.status is HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and not headers:
             headers["Content-Range"] = refusal.message
         if refusal.status is HTTPStatus.METHOD_NOT_ALLOWED:
-            headers |= {"Allow": "GET, HEAD", "Connection": "close"}
+            headers["Allow"] = "GET, HEAD"
+        if self.close_connection:
+            headers["Connection"] = "close"
         if refusal.retry_after_s is not None:
             headers["Retry-After"] = str(ceil(refusal.retry_after_s))
         error = {"code": refusal.code, "message": refusal.message, "detail": refusal.detail}

@@ -12,14 +12,18 @@ from modelrunner.units import counted
 
 # late imports: few shares have registries behind them, and few are announced
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from modelrunner.share.upstream import Upstream
+    from modelrunner.share.writing.requests import Writing
 
 
 @command(
     examples="  modelrunner share --port 5001\n"
     "  MODELRUNNER_MIRRORS=docker.io=http://127.0.0.1:5001 modelrunner pull ai/smollm2\n"
     "  modelrunner share --lan\n"
-    "  modelrunner share --upstream docker.io --cache-size 500GiB --host 10.0.0.5"
+    "  modelrunner share --upstream docker.io --cache-size 500GiB --host 10.0.0.5\n"
+    "  modelrunner share --writable"
 )
 def share(
     context: Context,
@@ -58,8 +62,16 @@ def share(
         str,
         Option(metavar="SIZE", help="Size limit of the cache of --upstream."),
     ] = "200GiB",
+    writable: Annotated[
+        bool,
+        Option(
+            "--writable",
+            help="Accept pushes, under names that the store does not have; beyond loopback, with"
+            " the key in MODELRUNNER_API_KEY as the password.",
+        ),
+    ] = False,
 ) -> None:
-    """Serve the local store as a read-only OCI registry until Ctrl-C."""
+    """Serve the local store as an OCI registry until Ctrl-C, read-only without --writable."""
     where = host or ("0.0.0.0" if lan else "127.0.0.1")  # noqa: S104 - asked for
     if upstream_login and not upstream:
         raise UsageError(
@@ -70,7 +82,8 @@ def share(
         if upstream:
             found = _behind(context, upstream, cache_size, login=upstream_login)
             behind = stack.enter_context(found)
-        server = stack.enter_context(ShareServer(context.store, where, port, behind))
+        writing = stack.enter_context(_writing(context, where, behind)) if writable else None
+        server = stack.enter_context(ShareServer(context.store, where, port, behind, writing))
         console = context.console
         if console.json:
             # one line: whoever starts this reads it while the server goes on
@@ -89,7 +102,8 @@ def share(
         if upstream:
             console.say(f"downloading from {', '.join(upstream)}, cached up to {cache_size}")
         shared = counted(len(context.store.models()), "model")
-        console.say(f"sharing {shared} read-only; press Ctrl-C to stop")
+        manner = "and accepting pushes" if writable else "read-only"
+        console.say(f"sharing {shared} {manner}; press Ctrl-C to stop")
         if not server.is_private:
             more = ", and whatever its logins can read upstream" if upstream_login else ""
             console.warn(f"anyone who can reach {server.address} can read all models{more}")
@@ -108,3 +122,12 @@ def _behind(
     found = upstream_of(request, context.store, context.registries, folder, context.console.warn)
     with found as behind:
         yield behind
+
+
+def _writing(
+    context: Context, host: str, behind: "Upstream | None"
+) -> "AbstractContextManager[Writing]":
+    from modelrunner.operations.share.writable import writing_to
+
+    serves = None if behind is None else behind.serves
+    return writing_to(context.settings.pushed, context.store, serves, host, context.environ)

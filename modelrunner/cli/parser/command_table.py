@@ -68,7 +68,7 @@ COMMANDS = {
     "stop": Entry("stop:stop", "Stop serving models."),
     "logs": Entry("logs:logs", "Print the log of a server."),
     "bench": Entry("bench:bench", "Measure how fast a model reads prompts and generates."),
-    "share": Entry("share:share", "Serve the local store as a read-only registry."),
+    "share": Entry("share:share", "Serve the local store as a registry."),
     "estimate": Entry("estimate:estimate", "Estimate how much memory a model needs."),
     "devices": Entry("devices:show_devices", "List the GPUs and memory of this machine."),
     "runtimes": Entry("runtimes:runtimes", "List, install and update runtimes."),
