@@ -211,13 +211,18 @@ def _rows(cli: CommandLine) -> list[dict[str, object]]:
     return found
 
 
-def test_a_plain_gguf_that_is_something_else_is_refused_at_the_pull(
+def test_weights_that_are_something_else_are_refused_at_the_pull(
     cli: CommandLine, registry: Registry
 ) -> None:
-    registry.add(plain_artifact(b"version https://git-lfs", "m.gguf"), "team/bad", ["1"])
-    done = cli("pull", registry.reference("team/bad:1"))
-    assert (done.returncode, cli("list", "-q").stdout) == (6, "")
-    assert "m.gguf is not a GGUF file but a Git LFS pointer\n" in done.stderr
+    pointer = b"version https://git-lfs"
+    for tag, file, said in (
+        ("1", "m.gguf", "m.gguf is not a GGUF file but a Git LFS pointer"),
+        ("2", "m.safetensors", "m.safetensors is a Git LFS pointer, not weights"),
+    ):
+        registry.add(plain_artifact(pointer, file), "team/bad", [tag])
+        done = cli("pull", registry.reference(f"team/bad:{tag}"))
+        assert (done.returncode, cli("list", "-q").stdout) == (6, "")
+        assert f"{said}\n" in done.stderr
 
 
 def test_ollamas_parameters_and_system_prompt_are_packaged_settings(

@@ -297,5 +297,5 @@ def _require_one(role: Role, layers: Sequence[Layer]) -> None:
 
 def _is_untold(layer: Layer) -> bool:
     """Whether neither media type nor name says that the weights are GGUF."""
-    raw = layer.descriptor.media_type == media_types.MODELPACK_WEIGHT
+    raw = layer.descriptor.media_type in (media_types.MODELPACK_WEIGHT, media_types.CNAI_WEIGHT)
     return raw and annotated_path(layer.descriptor.annotations) is None

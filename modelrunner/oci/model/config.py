@@ -135,7 +135,7 @@ class ModelConfig:
             format=_text(config, "format"),
             architecture=architecture or _text(descriptor, "family"),
             parameters=_squeezed(_text(config, "parameters") or _text(config, "paramSize")),
-            quantization=_text(config, "quantization"),
+            quantization=_text(config, "quantization") or _text(config, "precision"),
             context_length=_context_size(config) or _trained(gguf, architecture),
             created=_text(descriptor, "created") or _text(descriptor, "createdAt"),
             gguf=gguf,

@@ -77,8 +77,9 @@ def layer_of(descriptor: Descriptor) -> Layer:
     media_type = descriptor.media_type
     if ".tar" in media_type and media_type.startswith(_TYPED):
         return _archive(descriptor, path)
-    if media_type.startswith(media_types.MODELPACK_PREFIX):
-        return _modelpack_layer(descriptor, path)
+    kind = _modelpack_kind(media_type)
+    if kind is not None:
+        return _modelpack_layer(descriptor, kind, path)
     role = _DOCKER_ROLES.get(media_type, Role.UNKNOWN)
     form = _DOCKER_FORMATS.get(media_type)
     if media_type.endswith((".lora", ".adapter")):
@@ -91,7 +92,8 @@ def layer_of(descriptor: Descriptor) -> Layer:
     return Layer(descriptor, role, path, form)
 
 
-_TYPED = (media_types.MODELPACK_PREFIX, media_types.DOCKER_PREFIX)
+_MODELPACK = (media_types.MODELPACK_PREFIX, media_types.CNAI_PREFIX)
+_TYPED = (*_MODELPACK, media_types.DOCKER_PREFIX)
 
 
 def plain_role(path: PurePosixPath) -> Role:
@@ -117,15 +119,20 @@ _COMPRESSED = (("gzip", ".gz"), ("zstd", ".zst"))
 
 def _archive(descriptor: Descriptor, path: PurePosixPath | None) -> Layer:
     media_type = descriptor.media_type
-    weights = media_type.startswith(f"{media_types.MODELPACK_PREFIX}weight.v1.")
+    weights = (_modelpack_kind(media_type) or "").startswith("weight.v1.")
     role = Role.WEIGHTS if weights else Role.FILE
     named = None if path is None else archive_name(path, media_type)
     return Layer(descriptor, role, named, format_of(path), archived=True)
 
 
-def _modelpack_layer(descriptor: Descriptor, path: PurePosixPath | None) -> Layer:
+def _modelpack_kind(media_type: str) -> str | None:
+    """What ModelPack says of a layer, `weight.v1.raw` say; None where it is of another family."""
+    prefix = next((each for each in _MODELPACK if media_type.startswith(each)), None)
+    return None if prefix is None else media_type.removeprefix(prefix)
+
+
+def _modelpack_layer(descriptor: Descriptor, kind: str, path: PurePosixPath | None) -> Layer:
     name = path.name.lower() if path else ""
-    kind = descriptor.media_type.removeprefix(media_types.MODELPACK_PREFIX)
     if kind.startswith("weight.v1."):
         ending = kind.removeprefix("weight.v1.")
         said = None if ending == "raw" else by_suffix(f".{ending}")

@@ -12,6 +12,11 @@ from modelrunner.wire import parse_json
 
 _MAX_COMPONENT = 255
 _MAX_PATH = 1024
+_PATHS = (
+    media_types.ANNOTATION_PATH,
+    media_types.ANNOTATION_CNAI_PATH,
+    media_types.ANNOTATION_TITLE,
+)
 _DRIVE = r"[A-Za-z]:"
 
 
@@ -44,13 +49,13 @@ def checked_path(text: str) -> PurePosixPath:
 def annotated_path(annotations: Mapping[str, str]) -> PurePosixPath | None:
     """The path that a layer's annotations give it, None where they give none.
 
-    The model families say `org.cncf.model.filepath`, artifacts made by `oras`
-    `org.opencontainers.image.title`.
+    The model families say `org.cncf.model.filepath`, or `org.cnai.model.filepath` before that,
+    artifacts made by `oras` `org.opencontainers.image.title`.
 
     Raises:
         MalformedManifestError: The path is not one to be trusted.
     """
-    for key in (media_types.ANNOTATION_PATH, media_types.ANNOTATION_TITLE):
+    for key in _PATHS:
         if annotations.get(key):
             return checked_path(annotations[key])
     name = _metadata_name(annotations.get(media_types.ANNOTATION_FILE, ""))

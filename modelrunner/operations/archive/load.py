@@ -41,7 +41,7 @@ from modelrunner.operations.archive.index import (
 from modelrunner.operations.archive.referrers import ArchiveReferrers, read_in
 from modelrunner.operations.archive.tar import Member, TarStream
 from modelrunner.operations.disk_space import require_room
-from modelrunner.operations.model.contents import require_gguf
+from modelrunner.operations.model.contents import require_weights
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.store.sweep import live_digests
 from modelrunner.store.views import require_names
@@ -277,7 +277,7 @@ class Loader:
         artifact.config(config)
         name = one.names[0].short if one.names else one.manifest.digest.short
         for layer in artifact.layers:
-            require_gguf(self._store.blobs, name, layer)
+            require_weights(self._store.blobs, name, layer)
         if artifact.is_archived:
             # what cannot be unpacked gets no name; few models have archives
             from modelrunner.store.unpacked.unpack import unpack_model

@@ -15,7 +15,7 @@ from modelrunner.oci.manifest import Index, Manifest
 from modelrunner.oci.model.artifact import ModelArtifact
 from modelrunner.oci.reference import Reference
 from modelrunner.oci.referrers import Referrer, subject_of
-from modelrunner.operations.model.contents import require_gguf
+from modelrunner.operations.model.contents import require_weights
 from modelrunner.registry.http.file_body import FileContent
 from modelrunner.registry.source import Framed, Outflow, UploadContent
 from modelrunner.store.store import Store
@@ -96,7 +96,7 @@ class StoreSink:
         artifact = ModelArtifact.from_manifest(manifest)
         artifact.config(self.store.blobs.read(manifest.config))
         for layer in artifact.layers:
-            require_gguf(self.store.blobs, reference.short, layer)
+            require_weights(self.store.blobs, reference.short, layer)
         self.store.add(manifest, [reference], referrers=self._referrers).view()
         return None
 

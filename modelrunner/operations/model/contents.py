@@ -4,6 +4,7 @@ from pathlib import Path
 
 from modelrunner.disk.inside import open_content
 from modelrunner.errors import (
+    IntegrityError,
     MalformedGGUFError,
     UnsupportedArtifactError,
     UsageError,
@@ -28,14 +29,18 @@ _BEGINNINGS = (
     (b"tjgg", "a file in llama.cpp's old GGML format"),
     (b"fmgg", "a file in llama.cpp's old GGML format"),
 )
+_NEVER = (b"version https://git-lfs", b"<!DOCTYPE", b"<html")
 _TAR = (257, b"ustar")
 _SAFETENSORS = (8, b"{")
 _SAFETENSORS_NAME = "a safetensors file"
 _FRONT = 512
 
 
-def require_gguf(blobs: BlobStore, name: str, layer: Layer) -> None:
-    """Accept a layer whose blob is in the store, if it is GGUF where the manifest says so.
+def require_weights(blobs: BlobStore, name: str, layer: Layer) -> None:
+    """Accept a layer whose blob is in the store, if it may be what the manifest says.
+
+    What is said to be GGUF has to be that; weights of other formats must not be what stands in
+    the place of a file that was not downloaded.
 
     Args:
         blobs: Where the blob is.
@@ -44,13 +49,22 @@ def require_gguf(blobs: BlobStore, name: str, layer: Layer) -> None:
 
     Raises:
         MalformedGGUFError: It should be GGUF, and is something else.
+        IntegrityError: It is a Git LFS pointer or a web page.
     """
-    if layer.role not in _GGUF_ROLES or layer.format != GGUF or layer.archived:
+    if layer.role not in _GGUF_ROLES or layer.archived:
         return
     path = blobs.path(layer.descriptor.digest)
     with open_content(path) as file:
         front = file.content(_FRONT)
     what = f"{name}: {layer.path or layer.role}"
+    if layer.format != GGUF:
+        if front.startswith(_NEVER):
+            raise IntegrityError(
+                f"{what} is {_named(front)}, not weights",
+                hint="the artifact is broken: report it to its publisher",
+                digest=str(layer.descriptor.digest),
+            )
+        return
     if not front.startswith(_MAGIC):
         found = _named(front)
         raise MalformedGGUFError(

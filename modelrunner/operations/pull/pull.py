@@ -20,7 +20,7 @@ from modelrunner.oci.model.config import ModelConfig
 from modelrunner.oci.model.layers import Layer
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.disk_space import Room
-from modelrunner.operations.model.contents import require_gguf
+from modelrunner.operations.model.contents import require_weights
 from modelrunner.operations.model.resolve import artifact_at
 from modelrunner.operations.model.suggestions import pin, pin_by_content
 from modelrunner.operations.pull.local_copies import Find, bring, nowhere
@@ -333,7 +333,7 @@ class Puller:
 
         def check(entry: Descriptor) -> None:
             for layer in layers.get(entry.digest, ()):
-                require_gguf(self.store.blobs, name, layer)
+                require_weights(self.store.blobs, name, layer)
 
         return check
 

@@ -20,6 +20,7 @@ from tests.support.artifacts import (
 
 EMPTY = "application/vnd.oci.empty.v1+json"
 OCI_IMAGE = "application/vnd.oci.image.config.v1+json"
+CNAI, CNAI_PATH = "application/vnd.cnai.model", "org.cnai.model.filepath"
 TITLE = "org.opencontainers.image.title"
 UNPACK = "io.deis.oras.content.unpack"
 MODELPACK = f"{CNCF_MODEL}.config.v1+json"
@@ -127,6 +128,17 @@ KNOWN = {
         "modelpack",
         "files",
         "weights.xyz",
+    ),
+    "modctl before ModelPack": (
+        manifest(
+            "application/vnd.cnai.model.config.v1+json",
+            described(f"{CNAI}.weight.config.v1.raw", "c", **{CNAI_PATH: "config.json"}),
+            described(f"{CNAI}.weight.v1.raw", "w", **{CNAI_PATH: "x/model.safetensors"}),
+            artifactType="application/vnd.cnai.model.manifest.v1+json",
+        ),
+        "modelpack",
+        "safetensors",
+        None,
     ),
     "a type that names the format": (
         manifest(MODELPACK, placed(f"{CNCF_MODEL}.weight.v1.onnx", "weights")),

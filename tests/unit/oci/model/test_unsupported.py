@@ -155,7 +155,7 @@ NAMED = {
         "this is a Flux configuration, not a model",
     ),
     "before ModelPack": (
-        manifest("application/vnd.cnai.model.config.v1+json"),
+        manifest("application/vnd.cnai.model.config.v0+json"),
         "this is a model in the format that preceded CNCF ModelPack",
     ),
 }
