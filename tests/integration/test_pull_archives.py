@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import subprocess
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +23,7 @@ from modelrunner.store.sweep import leftovers, remove_blobs_of, sweep
 from modelrunner.store.unpacked import unpack as unpacking
 from tests.conftest import CommandLine
 from tests.support.artifacts import OCI_MANIFEST, Artifact, modelpack_artifact
+from tests.support.docker_registry import docker_registry, needs_docker_registry
 from tests.support.gguf import tiny_gguf
 from tests.support.images import (
     MANIFEST,
@@ -219,6 +222,24 @@ def test_labels_and_history_show_a_model(registry, pulling, gguf):
     for tag in ("labels", "0", "1"):
         model = pulling.pull(registry.reference(f"team/car:{tag}")).model
         assert view_of(model) == {"tiny.gguf": gguf}
+
+
+@pytest.mark.docker
+@pytest.mark.registry
+@needs_docker_registry
+def test_an_image_that_docker_has_built_is_pulled(cli, gguf, docker_daemon, tmp_path):
+    context = tmp_path / "context"
+    context.mkdir()
+    (context / "tiny.gguf").write_bytes(gguf)
+    (context / "Dockerfile").write_text("FROM scratch\nCOPY tiny.gguf /models/tiny.gguf\n")
+    environ = {**os.environ, "DOCKER_BUILDKIT": "0", "DOCKER_HOST": docker_daemon.host}
+    with docker_registry(tmp_path / "registry") as registry:
+        name = registry.reference("team/built:1")
+        for arguments in (["build", "--tag", name, str(context)], ["push", name], ["rmi", name]):
+            subprocess.run(["docker", *arguments], env=environ, check=True, capture_output=True)
+        done = cli("pull", name)
+        assert done.returncode == 0, done.stderr
+        assert Path(cli("path", name).stdout.strip()).read_bytes() == gguf
 
 
 def test_an_image_that_says_nothing_is_taken_by_its_prefix_alone(registry, cli, gguf):

@@ -18,6 +18,7 @@ from modelrunner.oci.modelcar import layer as framing
 from modelrunner.oci.modelcar.image import About, File, Image, images, index_of
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.archive.contents import Contents
+from modelrunner.operations.model.header_facts import header_facts
 from modelrunner.registry.source import Framed
 from modelrunner.store.hashing import SideHash
 from modelrunner.store.store import Store, StoredModel
@@ -66,6 +67,7 @@ def image_of(
         CorruptStoreError: A blob is missing or damaged.
         UnsupportedArtifactError: No file of the model has a name.
     """
+    model.unpack()
     layers = _ordered(model)
     if not layers:
         raise UnsupportedArtifactError(
@@ -113,16 +115,17 @@ def _framed(contents: Contents, layer: Layer, listener: Listener) -> tuple[File,
 
 
 def _about(model: StoredModel, name: Reference) -> About:
-    config = model.config
+    # what the file says is the same wherever it came from
+    config, header = model.config, header_facts(model)
     known = model.published and not name.is_local
     return About(
         name.repository.rpartition("/")[2],
         str(name) if known else None,
         model.digest if known else None,
         {
-            "format": config.format or "gguf",
-            "architecture": config.architecture,
-            "parameters": config.parameters,
-            "quantization": config.quantization,
+            "format": model.artifact.format,
+            "architecture": header.architecture or config.architecture,
+            "parameters": header.parameters or config.parameters,
+            "quantization": header.quantization or config.quantization,
         },
     )
