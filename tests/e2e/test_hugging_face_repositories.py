@@ -1,6 +1,10 @@
 """Whole repositories of the Hub: files of any format, pinned, locked and kept like all models."""
 
 import json
+import signal
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -239,6 +243,29 @@ def test_a_small_file_that_is_not_what_git_knows_is_not_kept(here, hub: Hub) -> 
         f"error: hf.co/{NAME}:all: config.json: the content does not match its git digest"
     )
     assert json.loads(here("list", "--json").stdout) == []
+
+
+def test_a_pull_is_interrupted_while_small_files_are_on_their_way(
+    cli: CommandLine, hub: Hub
+) -> None:
+    hub.small = threading.Event()
+    command = [sys.executable, "-m", "modelrunner", "pull", f"hf.co/{NAME}", "--all"]
+    process = subprocess.Popen(
+        command, env={**cli.environ, "HF_ENDPOINT": hub.url}, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        while not asked(hub):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate()
+    finally:
+        # it has not waited for them
+        hub.small.set()
+        process.kill()
+    assert (process.returncode, error) == (
+        130,
+        "interrupted; 0 B kept. Run the same command to resume.\n",
+    )
 
 
 def test_a_path_that_leaves_its_directory_is_refused_before_a_large_file_moves(

@@ -57,6 +57,8 @@ class Hub:
     repositories: dict[str, Repository] = field(default_factory=dict)
     renamed: dict[str, str] = field(default_factory=dict)
     """Names by earlier ones."""
+    small: threading.Event | None = None
+    """What small files wait for."""
     refreshes: dict[str, str] = field(default_factory=dict)
     """Tokens by the refresh token that they are given for."""
     refreshed: list[str] = field(default_factory=list)
@@ -162,6 +164,8 @@ def _hub_handler(hub: Hub) -> type[_Handler]:  # noqa: C901 - a class in a funct
             elif path in found.gone or path not in at[1]:
                 self.answer(404, X_Error_Code="EntryNotFound")
             elif not path.endswith(LARGE):
+                if hub.small is not None:
+                    hub.small.wait(60)
                 content = found.lies.get(path) or at[1][path]
                 self.answer(200, content, X_Repo_Commit=at[0], ETag=f'"{git_digest(content)}"')
             else:

@@ -4,10 +4,10 @@ The content of each is downloaded once, several at a time, and verified by that 
 the local store already is known by it, so that a second pull asks for none.
 """
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from queue import Empty, SimpleQueue
-from threading import Lock
+from queue import SimpleQueue
+from threading import Thread
 
 from modelrunner.errors import UnsupportedArtifactError
 from modelrunner.huggingface.files import HubFile
@@ -95,36 +95,43 @@ def _check_sizes(reference: Reference, entries: Iterable[HubEntry]) -> None:
 def _bring(
     api: HubApi, reference: Reference, listing: Listing, entries: Sequence[HubEntry]
 ) -> None:
-    """Downloads contents, and notes their digests."""
-    if not entries:
-        return
-    spare: SimpleQueue[HubApi] = SimpleQueue()
-    lock = Lock()
+    """Downloads contents, and notes their digests.
 
-    def bring(entry: HubEntry) -> tuple[HubEntry, Digest]:
+    A Ctrl-C leaves what is on its way behind: a pool would wait for it.
+    """
+    pending = deque(entries)
+    found: SimpleQueue[tuple[HubEntry, bytes] | BaseException] = SimpleQueue()
+
+    def work(own: HubApi) -> None:
         try:
-            own = spare.get_nowait()
-        except Empty:
-            own = api.another()
-        try:
-            content = own.fetch_content(reference, listing, entry)
+            while (entry := _next(pending)) is not None:
+                found.put((entry, own.fetch_content(reference, listing, entry)))
+        except BaseException as exc:  # noqa: BLE001 - raised by the thread that waits
+            found.put(exc)
         finally:
-            spare.put(own)
-        with lock:
-            if len(content) <= _KEPT and _sum_of(listing) + len(content) <= _KEPT_TOGETHER:
+            own.close()
+
+    workers = [api.another() for _ in range(min(_WORKERS, len(entries)))]
+    for own in workers:
+        Thread(target=work, args=(own,), daemon=True).start()
+    kept = sum(map(len, listing.contents.values()))
+    try:
+        for _ in entries:
+            result = found.get()
+            if isinstance(result, BaseException):
+                raise result
+            entry, content = result
+            listing.digests[entry.key] = Digest.of(content)
+            if len(content) <= _KEPT and kept + len(content) <= _KEPT_TOGETHER:
                 # else it is asked for again, as a large one is
                 listing.contents[entry.key] = content
-        return entry, Digest.of(content)
-
-    pool = ThreadPoolExecutor(min(_WORKERS, len(entries)))
-    try:
-        for entry, digest in pool.map(bring, entries):
-            listing.digests[entry.key] = digest
+                kept += len(content)
     finally:
-        pool.shutdown(cancel_futures=True)
-        while not spare.empty():
-            spare.get().close()
+        pending.clear()
 
 
-def _sum_of(listing: Listing) -> int:
-    return sum(map(len, listing.contents.values()))
+def _next(pending: deque[HubEntry]) -> HubEntry | None:
+    try:
+        return pending.popleft()
+    except IndexError:
+        return None
