@@ -22,6 +22,7 @@ from tests.support.signing import (
     SIMPLE,
     STATEMENT,
     Signer,
+    bundle,
     signature_artifact,
     simple_signature,
 )
@@ -326,3 +327,35 @@ def test_cosigns_signature_with_a_certificate_is_verified(
         found = cli("pull", name)
 
         assert found.returncode == 0, found.stderr
+
+
+def test_a_model_is_judged_before_it_is_pulled(
+    cli: CommandLine, registry: Registry, tmp_path: Path
+) -> None:
+    signer = Signer.make()
+    key = signer.publish(tmp_path / "team.pub")
+    template = b"{{ ''.__class__.__mro__ }}"
+    model = docker_artifact(
+        tiny_gguf(tmp_path / "m.gguf").read_bytes(), license=b"free\n", template=template
+    )
+    registry.add(model, "team/m", ["1"])
+    name = registry.reference("team/m:1")
+    refer(
+        registry, model, bundle(signer, model), signature_artifact(b"{}", "text/spdx+json", model)
+    )
+
+    found = json.loads(cli("inspect", "--remote", "--security", name, "--key", str(key)).stdout)
+
+    assert found["id"] == model.digest
+    assert found["license"]["files"] == ["LICENSE"]
+    assert [entry["within_bounds"] for entry in found["gguf"]] == [True]
+    assert found["chat_templates"][0]["findings"][0]["level"] == "danger"
+    assert [entry["verified"] for entry in found["signatures"]] == [True]
+    assert {entry["kind"] for entry in found["referrers"]} == {"signature", "SBOM"}
+    # nothing was stored, and no weights were asked for
+    assert not (cli.home / "store").exists()
+    pulled = cli("pull", name)
+    assert pulled.returncode == 0, pulled.stderr
+    local = json.loads(cli("inspect", "--security", name, "--key", str(key), "--offline").stdout)
+    same = ("id", "license", "gguf", "chat_templates", "packaged", "origin", "signatures")
+    assert {each: local[each] for each in same} == {each: found[each] for each in same}

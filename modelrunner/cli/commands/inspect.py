@@ -1,7 +1,7 @@
 """`modelrunner inspect` and `modelrunner tags`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from modelrunner.cards.card import Card
 from modelrunner.cards.catalog import Catalog
@@ -14,10 +14,14 @@ from modelrunner.operations.inspect import inspect_remote, inspect_stored
 from modelrunner.operations.launch.configure import Configurations
 from modelrunner.operations.model.suggestions import about
 from modelrunner.operations.package.file_model import file_model
+from modelrunner.registry.source import Source
 from modelrunner.runtime.settings import to_dict
 from modelrunner.store.store import StoredModel
 from modelrunner.text import sanitize_line
 from modelrunner.units import format_context, format_size
+
+if TYPE_CHECKING:
+    from modelrunner.operations.trust.material import Material
 
 _Asked = tuple[list[Path] | None, list[Path] | None, str | None, str | None]
 """Keys, certificate authorities, identity and issuer that signatures are compared with."""
@@ -26,7 +30,8 @@ _Asked = tuple[list[Path] | None, list[Path] | None, str | None, str | None]
 @command(
     examples="  modelrunner inspect ai/smollm2\n"
     "  modelrunner inspect --remote ai/granite-4.0-micro:3B-Q4_K_M\n"
-    "  modelrunner inspect --security ai/smollm2 --key cosign.pub"
+    "  modelrunner inspect --security ai/smollm2 --key cosign.pub\n"
+    "  modelrunner inspect --remote --security ghcr.io/team/model:1"
 )
 def inspect(
     context: Context,
@@ -64,15 +69,14 @@ def inspect(
         raise UsageError(
             "--key, --ca, --identity and --issuer need --security", hint="add --security"
         )
-    if security and remote:
-        raise UsageError(
-            "--security and --remote cannot be combined",
-            hint="pull the model first (a pull runs no code of it), then remove --remote",
-        )
+    asked = (keys, ca, identity, issuer)
     if remote:
         name = Reference.parse(reference)
-        source = context.source_for(name)
-        context.console.emit(inspect_remote(source, name, catalog.get(name.short)))
+        source, card = context.source_for(name), catalog.get(name.short)
+        if security:
+            context.console.emit(_security_remote(context, source, name, card, asked))
+        else:
+            context.console.emit(inspect_remote(source, name, card))
         return
     model = file_model(context.store, reference) or context.store.resolve(reference)
     names = (catalog.get(entry.short) for entry in model.references)
@@ -83,9 +87,7 @@ def inspect(
             hint=f"add it to the local store: `modelrunner import {sanitize_line(reference)}`",
         )
     if security:
-        context.console.emit(
-            _security(context, reference, model, card, (keys, ca, identity, issuer))
-        )
+        context.console.emit(_security(context, reference, model, card, asked))
         return
     configured = Configurations(context.settings.state, context.settings.own_state).of_any(
         model.references
@@ -95,13 +97,30 @@ def inspect(
 
 
 def _security(
-    context: Context,
-    text: str,
-    model: StoredModel,
-    card: Card | None,
-    asked: "_Asked",
+    context: Context, text: str, model: StoredModel, card: Card | None, asked: "_Asked"
 ) -> dict[str, object]:
     # few ask for it, and the others need not load what checks signatures
+    from modelrunner.operations.trust.material import StoredMaterial
+
+    named = next((name for name in model.references if name.short == text), None)
+    name = named or next(iter(model.references), None)
+    return _assessed(context, StoredMaterial(model), name, card, asked)
+
+
+def _security_remote(
+    context: Context, source: Source, name: Reference, card: Card | None, asked: "_Asked"
+) -> dict[str, object]:
+    # see `_security`
+    from modelrunner.operations.trust.material import RemoteMaterial
+
+    return _assessed(context, RemoteMaterial.at(source, name), name, card, asked)
+
+
+def _assessed(
+    context: Context, model: "Material", name: Reference | None, card: Card | None, asked: "_Asked"
+) -> dict[str, object]:
+    # see `_security`
+    from modelrunner.operations.trust.discover import discover
     from modelrunner.operations.trust.report import Signatures, assess, signatures_for
     from modelrunner.operations.trust.signatures import Signers
     from modelrunner.provenance.certificates import Authority
@@ -114,15 +133,15 @@ def _security(
         issuer,
         authority=Authority.load(ca) if ca else None,
     )
-    named = next((name for name in model.references if name.short == text), None)
-    name = named or next(iter(model.references), None)
+    ask = None if context.offline else context.registries.referrers_of
+    policy = context.settings.policy if context.settings.has_policy else None
 
     def signatures() -> Signatures:
-        referrers_of = None if context.offline else context.registries.referrers_of
-        policy = context.settings.policy if context.settings.has_policy else None
-        return signatures_for(policy, context.store, referrers_of, name, model.manifest, signers)
+        manifest = model.artifact.manifest
+        return signatures_for(policy, context.store, ask, name, manifest, signers)
 
-    return assess(model, card, signatures)
+    found = discover(context.store, ask, name, model.digest).to_dict()
+    return {**assess(model, card, signatures), "referrers": found["referrers"]}
 
 
 @command(

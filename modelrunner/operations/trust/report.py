@@ -5,15 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelrunner.cards.card import Card
-from modelrunner.disk.inside import open_content
 from modelrunner.errors import CorruptStoreError, MalformedGGUFError, ModelRunnerError
 from modelrunner.gguf.header import Header
-from modelrunner.gguf.reader import read_header
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest
 from modelrunner.oci.model.formats import GGUF
 from modelrunner.oci.model.layers import Role
 from modelrunner.oci.reference import Reference
+from modelrunner.operations.trust.material import Material
 from modelrunner.operations.trust.signatures import (
     Ask,
     Checked,
@@ -23,7 +22,8 @@ from modelrunner.operations.trust.signatures import (
 )
 from modelrunner.provenance.policy import Policy, Rule, read_policy
 from modelrunner.provenance.template import Finding, scan
-from modelrunner.store.store import Store, StoredModel
+from modelrunner.runtime.packaged import Packaged
+from modelrunner.store.store import Store
 
 _TEMPLATE = "tokenizer.chat_template"
 _TEMPLATE_LIMIT = 1024 * 1024
@@ -163,11 +163,12 @@ def tested(
 
 
 def assess(
-    model: StoredModel, card: Card | None, signatures: Callable[[], Signatures]
+    model: Material, card: Card | None, signatures: Callable[[], Signatures]
 ) -> dict[str, object]:
-    """Everything about a stored model, as JSON has it."""
+    """Everything about a model that counts before it is trusted, as JSON has it."""
     headers, gguf = _headers(model)
     first = headers[0] if headers else None
+    packaged = Packaged.read(model.config.settings)
     return {
         "id": str(model.digest),
         "references": [str(name) for name in model.references],
@@ -176,15 +177,17 @@ def assess(
             "says": {key: first.metadata[key] for key in _SOURCES if _has(first, key)}
             if first is not None
             else {},
+            "annotations": dict(model.artifact.manifest.annotations),
         },
         "license": _license(model, first, card),
         "gguf": gguf,
         "chat_templates": _templates(model, first),
+        "packaged": packaged.with_context(model.config.context_size).to_dict(),
         **_signatures(signatures()),
     }
 
 
-def _headers(model: StoredModel) -> tuple[list[Header], list[dict[str, object]]]:
+def _headers(model: Material) -> tuple[list[Header], list[dict[str, object]]]:
     """Every weights file's header, read with the limits that a runtime does not have."""
     headers: list[Header] = []
     entries: list[dict[str, object]] = []
@@ -193,7 +196,7 @@ def _headers(model: StoredModel) -> tuple[list[Header], list[dict[str, object]]]
             continue
         entry: dict[str, object] = {"file": str(layer.path), "role": str(layer.role)}
         try:
-            header = read_header(model.layout.blob(layer.descriptor.digest))
+            header = model.header(layer)
         except (MalformedGGUFError, CorruptStoreError, OSError) as exc:
             entries.append({**entry, "within_bounds": False, "problem": str(exc)})
             continue
@@ -207,7 +210,7 @@ def _has(header: Header | None, key: str) -> bool:
     return header is not None and isinstance(header.metadata.get(key), str)
 
 
-def _license(model: StoredModel, header: Header | None, card: Card | None) -> dict[str, object]:
+def _license(model: Material, header: Header | None, card: Card | None) -> dict[str, object]:
     files = [str(layer.path) for layer in model.artifact.licenses]
     said = {key: header.metadata[key] for key in _LICENSES if _has(header, key)} if header else {}
     return {
@@ -217,13 +220,12 @@ def _license(model: StoredModel, header: Header | None, card: Card | None) -> di
     }
 
 
-def _templates(model: StoredModel, header: Header | None) -> list[dict[str, object]]:
+def _templates(model: Material, header: Header | None) -> list[dict[str, object]]:
     found: list[dict[str, object]] = []
     layer = model.artifact.template
     if layer is not None:
         try:
-            with open_content(model.layout.blob(layer.descriptor.digest)) as file:
-                raw = file.content(_TEMPLATE_LIMIT)
+            raw = model.front(layer, _TEMPLATE_LIMIT)
             found.append(_scanned(str(layer.path), raw.decode(errors="replace")))
         except OSError as exc:
             found.append({"from": str(layer.path), "problem": exc.strerror})
