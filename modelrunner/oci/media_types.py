@@ -47,6 +47,7 @@ CNAI_WEIGHT = "application/vnd.cnai.model.weight.v1.raw"
 CNAI_ARTIFACT = "application/vnd.cnai.model.manifest.v1+json"
 MODELPACK_WEIGHT = "application/vnd.cncf.model.weight.v1.raw"
 MODELPACK_WEIGHT_CONFIG = "application/vnd.cncf.model.weight.config.v1.raw"
+MODELPACK_CODE = "application/vnd.cncf.model.code.v1.raw"
 MODELPACK_DOC = "application/vnd.cncf.model.doc.v1.raw"
 
 OLLAMA_PREFIX = "application/vnd.ollama.image."

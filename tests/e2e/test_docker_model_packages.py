@@ -12,6 +12,7 @@ from tests.conftest import CommandLine
 from tests.support.docker_model import DockerModel, needs_docker_model
 from tests.support.docker_registry import DockerRegistry, docker_registry, needs_docker_registry
 from tests.support.gguf import tiny_gguf
+from tests.support.model_directories import ONE, write
 
 pytestmark = [
     pytest.mark.real,
@@ -139,3 +140,51 @@ def test_an_artifact_of_docker_is_pushed_as_it_came(
     assert said.code == 0, said.said
     assert content.config("team/licensed", "1") == content.config("team/theirs", "1")
     assert content.layers("team/licensed", "1") == content.layers("team/theirs", "1")
+
+
+def test_a_directory_becomes_what_docker_makes_of_it(
+    docker: DockerModel, cli: CommandLine, content: Content, tmp_path: Path
+) -> None:
+    files = {**ONE, "sub/more.json": b"{ }", ".hidden": b"x"}
+    folder = write(tmp_path / "model", files)
+    theirs, ours = content.name("team/theirs:1"), content.name("team/ours:1")
+    said = docker("package", "--safetensors-dir", str(folder), "--push", theirs)
+    assert said.code == 0, said.said
+    done = cli("package", str(folder), ours, "--push")
+    assert done.returncode == 0, done.stderr
+    assert content.layers("team/ours", "1") == content.layers("team/theirs", "1")
+    one, other = (json.loads(content.config("team/" + name, "1")) for name in ("ours", "theirs"))
+    # ours says it, out of config.json
+    assert one["config"].pop("architecture") == "llama"
+    assert (one["config"], one["rootfs"]) == (other["config"], other["rootfs"])
+    assert list(one) == list(other)
+    # what Docker has packaged is delivered, and made another one of, byte for byte
+    assert cli("pull", theirs, "--output", str(tmp_path / "out")).returncode == 0
+    found = {
+        str(path.relative_to(tmp_path / "out")): path.read_bytes()
+        for path in (tmp_path / "out").rglob("*")
+        if path.is_file() and path.name != "SHA256SUMS"
+    }
+    assert found == {name: text for name, text in files.items() if name != ".hidden"}
+    (tmp_path / "MORE").write_text("and then some")
+    more = ("-l", str(tmp_path / "MORE"), "--context-size", "512", "--push")
+    derived = cli("package", "--from", theirs, content.name("team/a:1"), *more)
+    assert derived.returncode == 0, derived.stderr
+    said = docker("package", "--from", theirs, *more, content.name("team/b:1"))
+    assert said.code == 0, said.said
+    assert content.config("team/a", "1") == content.config("team/b", "1")
+    assert content.layers("team/a", "1") == content.layers("team/b", "1")
+
+
+def test_a_dduf_file_becomes_what_docker_makes_of_it(
+    docker: DockerModel, cli: CommandLine, content: Content, tmp_path: Path
+) -> None:
+    file = tmp_path / "image.dduf"
+    file.write_bytes(b"PK" + bytes(2000))
+    theirs, ours = content.name("team/theirs:1"), content.name("team/ours:1")
+    said = docker("package", "--dduf", str(file), "--push", theirs)
+    assert said.code == 0, said.said
+    assert cli("package", str(file), ours, "--push").returncode == 0
+    assert content.layers("team/ours", "1") == content.layers("team/theirs", "1")
+    one, other = (json.loads(content.config("team/" + name, "1")) for name in ("ours", "theirs"))
+    assert one["config"] == other["config"]

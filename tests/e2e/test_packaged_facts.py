@@ -336,7 +336,11 @@ def test_weights_of_another_format_are_unsupported_wherever_a_file_is_given(
 ) -> None:
     file = tmp_path / name
     file.write_bytes(content)
-    for command in (["package", str(file), "mine"], ["import", str(file)], ["estimate", str(file)]):
+    commands = [["import", str(file)], ["estimate", str(file)]]
+    if file.suffix == ".gguf":
+        # others are packaged, to be run by other programs
+        commands.append(["package", str(file), "mine"])
+    for command in commands:
         done = cli(*command)
         assert done.returncode == 10, command
         assert done.stderr.splitlines()[0] == (

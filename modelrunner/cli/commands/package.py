@@ -37,6 +37,7 @@ _FAMILIES: Mapping[Format, Family] = {Format.DOCKER: "docker", Format.MODELPACK:
 
 @command(
     examples="  modelrunner package granite.gguf ai/my-granite:3B --license LICENSE\n"
+    "  modelrunner package ~/models/Qwen3-0.6B registry.example.com/team/qwen3:0.6B --push\n"
     "  modelrunner package model-00001-of-00003.gguf registry.example.com/team/model:1\n"
     "  modelrunner package granite.gguf registry.example.com/team/granite:1 --push\n"
     '  modelrunner package granite.gguf team/pirate:1 --system "You are a pirate." --set top-k=40\n'
@@ -51,8 +52,9 @@ def package_model(
     file: Annotated[
         str,
         Argument(
-            metavar="[FILE.gguf]",
-            help="GGUF file; any shard of a split model. Left out with --from and --from-hf.",
+            metavar="[FILE|DIR]",
+            help="GGUF file, or any shard of a split model; or a directory or file of another"
+            " format. Left out with --from and --from-hf.",
         ),
     ],
     reference: Annotated[str | None, Argument(metavar="REF", help="Name for the model.")] = None,
@@ -139,9 +141,9 @@ def package_model(
         bool, Option("--push", help="Push the model to its registry afterwards.")
     ] = False,
 ) -> None:
-    """Package a GGUF file, or another model with other settings, as an OCI artifact.
+    """Package a GGUF file, a directory, or another model with other settings.
 
-    It is added to the local store.
+    The OCI artifact is added to the local store.
 
     Settings in the artifact's config are defaults wherever it runs: `configure` and the options
     of a command take precedence.

@@ -36,7 +36,7 @@ COMMANDS = {
     "prune": Entry("prune:prune", "Remove files that no model needs."),
     "verify": Entry("verify:verify", "Verify local models against their digests."),
     "package": Entry(
-        "package:package_model", "Package a GGUF file, or another model, as an OCI artifact."
+        "package:package_model", "Package a file, directory or model as an OCI artifact."
     ),
     "import": Entry(
         "import_models:import_models", "Import GGUF files, or models of other programs."

@@ -16,6 +16,7 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.package.request import PackageRequest
 from modelrunner.store.store import StoredModel
+from modelrunner.text import listed
 from modelrunner.units import format_size
 
 # late imports: a package is made in one of several ways, and loads what that one needs
@@ -87,7 +88,24 @@ def _packaged(context: Context, request: PackageRequest) -> StoredModel:
         request.context,
         request.other_settings,
     )
-    return _made(context, request, ingredients, "link" if request.link else "copy")
+    way: Way = "link" if request.link else "copy"
+    if ingredients.weights.suffix.lower() != ".gguf":
+        # most packages are made of a GGUF file
+        from modelrunner.operations.directory.package import is_directory_like, package_directory
+
+        if is_directory_like(ingredients.weights):
+            found = package_directory(
+                context.store,
+                ingredients,
+                request.name,
+                family=request.family or "docker",
+                created=request.moment,
+                way=way,
+            )
+            if found.left_out:
+                context.console.say(f"left out: {listed(found.left_out)}")
+            return found.model
+    return _made(context, request, ingredients, way)
 
 
 def _made(

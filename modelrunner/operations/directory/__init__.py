@@ -1,0 +1,1 @@
+"""Directories of models of any format, made into artifacts."""
