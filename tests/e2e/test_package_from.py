@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CommandLine
-from tests.support.artifacts import Layer, docker_artifact, modelpack_artifact
+from tests.support.artifacts import (
+    Layer,
+    docker_artifact,
+    modelpack_artifact,
+    plain_artifact,
+    safetensors_artifact,
+)
 from tests.support.gguf import tiny_gguf, tiny_projector
 from tests.support.hugging_face import COMMIT, Hub, Repository, hugging_face
 from tests.support.registry import Registry, Request, sha256
@@ -187,6 +193,30 @@ def test_a_family_stays_and_another_one_can_be_asked_for(
     assert kept.returncode == 0, kept.stderr
     same = json.loads(cli("inspect", "local/same:1").stdout)
     assert same["family"] == "modelpack"
+
+
+def test_plain_files_become_a_model_that_has_settings(
+    cli: CommandLine, registry: Registry, weights: bytes
+) -> None:
+    registry.add(plain_artifact(weights, "tiny.gguf"), "team/base", ["1"])
+    base = registry.reference(BASE)
+    done = cli("package", "--from", base, "local/made:1", "--system", "Be kind.")
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(cli("inspect", "local/made:1").stdout)
+    assert (shown["family"], shown["packaged"]["system"]) == ("docker", "Be kind.")
+
+
+def test_weights_of_other_formats_keep_their_family(cli: CommandLine, registry: Registry) -> None:
+    registry.add(safetensors_artifact(), "team/base", ["1"])
+    base = registry.reference(BASE)
+    refused = cli("package", "--from", base, "local/made:1", "--format", "modelpack")
+    assert refused.returncode == 10
+    assert refused.stderr.endswith(
+        "error: cannot convert an artifact of safetensors to another format\n"
+        "hint: place its files with `modelrunner pull REF --output DIR`, and package the"
+        " directory\n"
+    )
+    assert cli("package", "--from", base, "local/made:1", "--context-size", "64").returncode == 0
 
 
 def test_a_projector_of_another_model_is_refused(

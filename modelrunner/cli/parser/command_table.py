@@ -49,9 +49,7 @@ COMMANDS = {
         "discover:discover_referrers", "List what refers to a model: signatures, SBOMs, ..."
     ),
     "copy": Entry("copy:copy_model", "Copy models between registries."),
-    "trust": Entry(
-        "trust:trust", "Show and change whose signatures models must have, or test a model."
-    ),
+    "trust": Entry("trust:trust", "Show, change and test whose signatures models must have."),
     "mirror": Entry("mirror:mirror", "Copy all models of a lock or a list to a registry."),
     "delete": Entry("delete:delete_model", "Delete a tag or a manifest from a registry."),
     "save": Entry("save:save", "Save models to an archive."),

@@ -18,6 +18,7 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.model.artifact import ModelArtifact
 from modelrunner.oci.model.config import Family, ModelConfig
+from modelrunner.oci.model.formats import GGUF
 from modelrunner.oci.model.layers import Role, layer_of
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.derive.revise import Revision, revised
@@ -158,7 +159,7 @@ def check(base: Base, differences: Differences) -> None:
         UnsupportedArtifactError: The other family has no place for what the model has.
     """
     packaged.checked(differences.settings)
-    family = differences.family or base.artifact.family
+    family = _family(base, differences)
     if family == "modelpack" and differences.settings:
         first = next(iter(differences.settings))
         named = "--context-size" if first == packaged.CONTEXT else f"cannot package {first}: it"
@@ -188,7 +189,7 @@ def derived(
         arrived: Returns the digest and the size of a part, once it is kept.
     """
     artifact, config = base.artifact, base.config
-    family = differences.family or artifact.family
+    family = _family(base, differences)
     if family != artifact.family or differences.from_headers:
         manifest, config = _converted(base, family, name)
         artifact = ModelArtifact.from_manifest(manifest)
@@ -229,7 +230,22 @@ def derived(
     return revised(artifact.manifest, config, revision)
 
 
+def _family(base: Base, differences: Differences) -> Family:
+    """The family of the new model; those that have no place for differences become Docker's."""
+    own = base.artifact.family
+    return differences.family or (own if own in _TYPES else "docker")
+
+
 def _require_convertible(base: Base) -> None:
+    artifact = base.artifact
+    if artifact.format != GGUF or artifact.is_archived:
+        what = "archives" if artifact.is_archived else artifact.format
+        raise UnsupportedArtifactError(
+            f"cannot convert an artifact of {what} to another format",
+            hint="place its files with `modelrunner pull REF --output DIR`, and package the"
+            " directory",
+            format=artifact.format,
+        )
     for layer in base.artifact.layers:
         if layer.role in (Role.ADAPTER, Role.UNKNOWN):
             what = "an adapter" if layer.role is Role.ADAPTER else "a layer of an unknown kind"
