@@ -9,6 +9,7 @@ digest alone.
 
 import hashlib
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -91,8 +92,15 @@ def hugging_face() -> Iterator[Hub]:
         thread.join()
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        # whoever was interrupted does not read to the end
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 def _server(host: str, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
-    return ThreadingHTTPServer((host, 0), handler)
+    return _Server((host, 0), handler)
 
 
 class _Handler(BaseHTTPRequestHandler):

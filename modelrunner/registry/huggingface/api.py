@@ -11,6 +11,7 @@ GET /ORG/REPO/resolve/COMMIT/PATH                          302 to a CDN that kno
 What answers, error codes and tokens mean is known to `huggingface_hub`, see `hub_package`.
 """
 
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -407,7 +408,8 @@ class HubApi:
 
     @cached_property
     def _exchange(self) -> Exchange:
-        Thread(target=_load_package).start()
+        if _PACKAGE not in sys.modules:
+            Thread(target=_load_package).start()
         return Exchange(self.endpoint, lambda: None, remaining_s=self._backoff.remaining_s)
 
 
