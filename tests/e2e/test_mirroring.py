@@ -219,3 +219,40 @@ def test_what_is_killed_leaves_nothing_wrong_and_is_resumed(
         assert done.returncode == 0, done.stderr
         found = [state_of(away.host, "team/m", str(number)) for number in range(5)]
         assert found == [model.digest for model in models]
+
+
+# Archives.
+
+
+@pytest.mark.parametrize("end", ["archive:models.tar", "dir:models"])
+def test_a_list_goes_into_an_archive(
+    cli: CommandLine, registry: Registry, tiny: Artifact, project: Path, end: str
+) -> None:
+    other = docker_artifact(tiny.layers[0], license=b"other\n")
+    registry.add(tiny, "team/m", ["1"])
+    registry.add(other, "team/o", ["1"])
+    names = [registry.reference(name) for name in ("team/m:1", "team/o:1")]
+    text = "".join(f"{name}\n" for name in (*names, registry.reference("team/none:1")))
+    words = ["mirror", "sync", "-", "--to", end, "--quiet"]
+    look = cli(*words, "--dry-run", stdin=text.encode())
+    assert look.returncode == 3
+    assert [line.split(": ")[0] for line in look.stdout.splitlines()] == names
+    assert not list(project.iterdir())
+    done = cli(*words, stdin=text.encode())
+    assert done.returncode == 3
+    assert [line.split(": ")[0] for line in done.stdout.splitlines()] == names
+    assert done.stderr.startswith(f"error: {registry.reference('team/none:1')}: no such repository")
+    registry.close()
+    loaded = cli("load", end.partition(":")[2], "--json")
+    assert loaded.returncode == 0, loaded.stderr
+    assert {entry["digest"] for entry in json.loads(loaded.stdout)} == {tiny.digest, other.digest}
+    nothing = cli(
+        "mirror", "sync", "-", "--to", end.replace("models", "none"), stdin=b"127.0.0.1:9/x"
+    )
+    assert nothing.returncode == 5
+    assert sorted(path.name for path in project.iterdir()) == [end.partition(":")[2]]
+    again = cli(*words, "--dry-run", stdin=text.encode())
+    assert again.returncode == 5
+    for place in (f"{end}:x/y:1", end):
+        refused = cli("mirror", "sync", "-", "--to", place, "--scoped", stdin=b"ai/m:1")
+        assert refused.returncode == 2

@@ -1,7 +1,7 @@
 """`modelrunner mirror`."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +15,7 @@ from modelrunner.cli.views.copy import finish, show_each, show_settings, sum_up
 from modelrunner.errors import UsageError
 from modelrunner.lockfile.project import LOCK_NAME
 from modelrunner.oci.reference import Reference
-from modelrunner.operations.copy.mirror import MirrorPlace, mirror_settings
+from modelrunner.operations.copy.mirror import MirrorPlace, mirror_settings, parse_place
 from modelrunner.operations.copy.wanted import parse_wanted, read_wanted
 from modelrunner.transfer.limits import Limits
 
@@ -31,6 +31,7 @@ class Action(StrEnum):
 @command(
     examples="  modelrunner mirror sync --to registry.example.com\n"
     "  modelrunner mirror sync models.txt --to registry.example.com/mirror --dry-run\n"
+    "  modelrunner mirror sync --to archive:models.tar\n"
     "  echo ai/smollm2:135M | modelrunner mirror sync - --to registry.example.com --json\n"
     "  MODELRUNNER_MIRRORS=docker.io=https://registry.example.com modelrunner pull ai/smollm2:135M"
 )
@@ -49,7 +50,12 @@ def mirror(
     ] = None,
     *,
     to: Annotated[
-        str, Option("--to", metavar="HOST[/PREFIX]", help="Registry that is to have the models.")
+        str,
+        Option(
+            "--to",
+            metavar="HOST[/PREFIX]",
+            help="Registry that is to have the models; or archive:FILE, or dir:DIRECTORY.",
+        ),
     ],
     scoped: Annotated[
         bool,
@@ -64,21 +70,24 @@ def mirror(
     timeout: Timeout = None,
     ca_file: CaFile = None,
 ) -> None:
-    """Copy all models of a lock or a list to a registry, which can be a mirror for pulls then.
+    """Copy all models of a lock or a list to a registry, which is a mirror for pulls then.
 
     What the registry has is skipped, so the same command resumes. A failure does not end it: the
     exit code is that of the worst one.
     """
-    place = MirrorPlace.parse(to, scoped=scoped)
+    place = parse_place(to, scoped=scoped)
     wanted = _wanted(file)
     context.require_network(f"mirror {action}")
     limits = Limits(connections, bytes_per_second(limit_rate))
     context = context.over(limited_workspace(context, timeout, ca_file))
     with progress(context.console, verb="copying", models=len(wanted)) as listener:
-        syncing = context.workspace.copying(listener, limits, referrers).mirror(place)
-        outcomes = show_each(context, syncing.sync(wanted, dry_run=dry_run))
-    scheme = context.registries.endpoint_of(place.registry).protocol
-    settings = mirror_settings(place, scheme, wanted)
+        copying = context.workspace.copying(listener, limits, referrers)
+        with copying.mirror(place, dry_run=dry_run) as syncing:
+            outcomes = show_each(context, syncing.sync(wanted, dry_run=dry_run))
+    settings: Mapping[str, str] = {}
+    if isinstance(place, MirrorPlace):
+        scheme = context.registries.endpoint_of(place.registry).protocol
+        settings = mirror_settings(place, scheme, wanted)
     sum_up(context, outcomes)
     finish(context, outcomes, mirrors=settings)
     show_settings(context, settings)

@@ -92,5 +92,7 @@ def sum_up(context: Context, outcomes: Sequence[Outcome]) -> None:
 
 def show_settings(context: Context, settings: Mapping[str, str]) -> None:
     """Print the setting that makes pulls use a mirror."""
+    if not settings:
+        return
     value = ",".join(f"{registry}={address}" for registry, address in settings.items())
     context.console.say(f"pull from it with MODELRUNNER_MIRRORS={value}")

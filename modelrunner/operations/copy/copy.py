@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -11,8 +11,8 @@ from modelrunner.errors import ManifestNotFoundError, ModelRunnerError, UsageErr
 from modelrunner.oci.reference import Reference, match_id, names_tag
 from modelrunner.operations.copy.archive import find_in_archive
 from modelrunner.operations.copy.ends import End, parse_end
-from modelrunner.operations.copy.layout_sink import directory_sink, tar_sink
-from modelrunner.operations.copy.mirror import MirrorPlace, MirrorSync
+from modelrunner.operations.copy.layout_sink import DirectorySink, directory_sink, tar_sink
+from modelrunner.operations.copy.mirror import LayoutPlace, MirrorPlace, MirrorSync
 from modelrunner.operations.copy.origin import (
     AskReferrers,
     Origin,
@@ -81,13 +81,22 @@ class Copying:
             with self.store.arriving():
                 copied = copier.copy(origin, name, tags)
             return replace(copied, destination=f"store:{name}")
-        path = target.path or Path()
-        # a tar is written from its start to its end
-        limits = self.copier.limits if target.kind == "dir" else Limits(1, self.copier.limits.rate)
-        with directory_sink(path) if target.kind == "dir" else tar_sink(path) as layout:
-            copier = replace(self.copier, sink_for=lambda _: layout, limits=limits)
+        with self._into(target) as copier:
             copied = copier.copy(origin, name, tags)
-        return replace(copied, destination=f"{target.kind}:{path}:{name}")
+        return replace(copied, destination=f"{target.kind}:{target.path}:{name}")
+
+    @contextmanager
+    def _into(self, target: End) -> Iterator[RegistryCopier]:
+        """The block in which copies go into an archive or a directory."""
+        path = target.path or Path()
+        if target.kind == "dir":
+            with directory_sink(path) as layout:
+                yield replace(self.copier, sink_for=lambda _: layout)
+            return
+        with tar_sink(path) as layout:
+            # it is written from its start to its end
+            limits = Limits(1, self.copier.limits.rate)
+            yield replace(self.copier, sink_for=lambda _: layout, limits=limits)
 
     def copy_all(
         self, source: str, destination: str, patterns: Sequence[str] = ()
@@ -126,9 +135,26 @@ class Copying:
             except ModelRunnerError as exc:
                 yield NotCopied(one.short, str(other), exc)
 
-    def mirror(self, place: MirrorPlace) -> MirrorSync:
-        """Return what makes a registry have all of a list."""
-        return MirrorSync(self.origin, self.copier, place)
+    @contextmanager
+    def mirror(
+        self, place: MirrorPlace | LayoutPlace, *, dry_run: bool = False
+    ) -> Iterator[MirrorSync]:
+        """The block in which a registry, an archive or a directory gets all of a list.
+
+        Args:
+            place: Where that is.
+            dry_run: Whether it is only looked at.
+        """
+        if isinstance(place, MirrorPlace):
+            yield MirrorSync(self.origin, self.copier, place)
+        elif dry_run:
+            # what is there of an archive is replaced, and counts for nothing
+            looked_at = DirectorySink(place.end.path or Path())
+            copier = replace(self.copier, sink_for=lambda _: looked_at)
+            yield MirrorSync(self.origin, copier, place)
+        else:
+            with self._into(place.end) as copier:
+                yield MirrorSync(self.origin, copier, place)
 
     def origin(self, end: End) -> Origin:
         """Return what an end has.

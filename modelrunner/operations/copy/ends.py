@@ -26,6 +26,9 @@ _PREFIXES: dict[str, Kind] = {
     "dir:": "dir",
     "oci:": "dir",
 }
+LAYOUTS = tuple(prefix for prefix, kind in _PREFIXES.items() if kind in ("archive", "dir"))
+"""What a text begins with that means an archive or a directory."""
+
 _LOCAL = ("local/", "docker.io/local/")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 

@@ -190,8 +190,6 @@ class DirectorySink(LayoutSink):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self._blobs = path / "blobs" / "sha256"
-        with self._writing():
-            self._blobs.mkdir(parents=True, exist_ok=True)
         if (path / "index.json").exists():
             layout = DirectoryLayout(path)
             # an index without entries is that of a layout that was just made
@@ -212,6 +210,7 @@ class DirectorySink(LayoutSink):
         """Write a blob beside, flush and rename it."""
         path = self._blobs / descriptor.digest.hex
         with self._writing():
+            self._blobs.mkdir(parents=True, exist_ok=True)
             remove_abandoned(path)
         beside = temporary_beside(path)
         try:
@@ -234,6 +233,8 @@ class DirectorySink(LayoutSink):
 
     def commit(self) -> None:
         """Write the index: what it lists is there from now on."""
+        if not self.entries:
+            return
         with self._writing():
             write_atomically(self.path / "oci-layout", LAYOUT)
             write_atomically(self.path / "index.json", self.index())
@@ -244,6 +245,10 @@ class DirectorySink(LayoutSink):
             yield
         except OSError as exc:
             raise cannot_write(exc, str(self.path)) from exc
+
+
+class _NothingError(Exception):
+    """Nothing was copied: what is there of an archive stays."""
 
 
 class TarSink(LayoutSink):
@@ -277,7 +282,15 @@ class TarSink(LayoutSink):
         self._written.add(descriptor.digest)
 
     def commit(self) -> None:
-        """Append what says what all of it is."""
+        """Append what says what all of it is.
+
+        Raises:
+            ModelRunnerError: A blob could not be brought to its end.
+        """
+        if self._broken is not None:
+            raise self._broken
+        if not self.entries:
+            raise _NothingError
         for name, content in (("oci-layout", LAYOUT), ("index.json", self.index())):
             self._output.write(header(name, len(content)))
             self._output.write(content + bytes(padding(len(content))))
@@ -304,7 +317,7 @@ def tar_sink(path: Path) -> Iterator[LayoutSink]:
     Raises:
         DiskFullError, UsageError: It cannot be written.
     """
-    with to_files(path) as output:
+    with suppress(_NothingError), to_files(path) as output:
         sink = TarSink(path, output)
         yield sink
         sink.commit()

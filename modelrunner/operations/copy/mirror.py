@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from modelrunner.errors import ModelRunnerError, UsageError
 from modelrunner.oci.reference import Reference, parse_registry
-from modelrunner.operations.copy.ends import End
+from modelrunner.operations.copy.ends import LAYOUTS, End, parse_end
 from modelrunner.operations.copy.origin import Origin
 from modelrunner.operations.copy.result import NotCopied, Outcome
 from modelrunner.operations.copy.to_registry import RegistryCopier
@@ -70,18 +70,64 @@ class MirrorPlace:
 
 
 @dataclass(frozen=True, slots=True)
+class LayoutPlace:
+    """An archive or a directory that is to have all of a list, under the models' own names.
+
+    Attributes:
+        end: The archive or the directory.
+    """
+
+    end: End
+
+    @property
+    def registry(self) -> str:
+        """What it is called in a report."""
+        return f"{self.end.kind}:{self.end.path}"
+
+    def name_of(self, reference: Reference) -> Reference:
+        """Return what a model is called there.
+
+        Raises:
+            UsageError: It has no tag.
+        """
+        if reference.tag is None:
+            raise UsageError(
+                f"{reference.short} has no tag to copy it under",
+                hint="name it with a tag: NAME:TAG@sha256:HEX",
+            )
+        return replace(reference, digest=None)
+
+
+def parse_place(text: str, *, scoped: bool) -> MirrorPlace | LayoutPlace:
+    """Return where `--to` leads.
+
+    Raises:
+        UsageError: It is not a place for several models.
+    """
+    if not text.startswith(LAYOUTS):
+        return MirrorPlace.parse(text, scoped=scoped)
+    end = parse_end(text)
+    if end.text or scoped:
+        raise UsageError(
+            f"--to {text[:200]}: an archive has its models under their own names",
+            hint=f"write {end.kind}:{end.path}, without --scoped",
+        )
+    return LayoutPlace(end)
+
+
+@dataclass(frozen=True, slots=True)
 class MirrorSync:
-    """Makes a registry have all of a list.
+    """Makes a registry, an archive or a directory have all of a list.
 
     Attributes:
         origin: Opens what an end of a copy has.
-        copier: Copies into registries.
+        copier: Copies there.
         place: The mirror.
     """
 
     origin: Callable[[End], Origin]
     copier: RegistryCopier
-    place: MirrorPlace
+    place: MirrorPlace | LayoutPlace
     _taken: dict[str, str] = field(default_factory=dict)
 
     def sync(self, wanted: Iterable[Reference], *, dry_run: bool = False) -> Iterator[Outcome]:
