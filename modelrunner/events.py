@@ -68,6 +68,13 @@ class Verified(NamedTuple):
     size: int
 
 
+class Unpacking(NamedTuple):
+    """All blobs have come, and archives of `size` bytes among them are unpacked."""
+
+    reference: str
+    size: int
+
+
 class Finished(NamedTuple):
     """The model is complete and has its name."""
 
@@ -76,7 +83,9 @@ class Finished(NamedTuple):
     total_bytes: int
 
 
-Event = Planned | Skipped | Waiting | Started | Advanced | Retrying | Verified | Finished
+Event = (
+    Planned | Skipped | Waiting | Started | Advanced | Retrying | Verified | Unpacking | Finished
+)
 Listener = Callable[[Event], None]
 
 

@@ -16,6 +16,7 @@ from modelrunner.errors import (
     ModelRunnerError,
     UnsupportedArtifactError,
 )
+from modelrunner.events import Unpacking
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.operations.verify import verify_models
@@ -143,8 +144,12 @@ def test_the_model_of_an_image_is_unpacked(registry, pulling, gguf, how):
     with Registry() as other:
         pulling.push(pulled.model, other.reference("team/car:1"))
         assert other.tags("team/car") == {"1": artifact.digest}
+    size = sum(len(layer) for layer in artifact.layers)
+    name = registry.reference("team/car:1")
+    assert pulling.heard(Unpacking) == [Unpacking(name, size)]
     registry.requests.clear()
-    assert pulling.pull(registry.reference("team/car:1")).status == "up-to-date"
+    assert pulling.pull(name).status == "up-to-date"
+    assert len(pulling.heard(Unpacking)) == 1
     assert registry.count("GET", "blob") == 0
 
 
@@ -249,7 +254,9 @@ def test_an_image_that_says_nothing_is_taken_by_its_prefix_alone(registry, cli, 
     assert refused.returncode == 10
     assert "this is a container image, not a model" in refused.stderr
     assert f"pull it as `oci://{name}`" in refused.stderr
-    assert cli("pull", f"oci://{name}").returncode == 0
+    done = cli("pull", f"oci://{name}")
+    assert done.returncode == 0, done.stderr
+    assert f"\nunpacking {name}: " in done.stderr
     found = json.loads(cli("list", "--json").stdout)
     assert [(one["references"], one["family"], one["format"]) for one in found] == [
         ([name], "image", "gguf")

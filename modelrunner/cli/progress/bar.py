@@ -8,7 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import assert_never
 
-from modelrunner.cli.progress.tally import Tally, plan_text, retry_text, waiting_text
+from modelrunner.cli.progress.tally import (
+    Tally,
+    plan_text,
+    retry_text,
+    unpacking_text,
+    waiting_text,
+)
 from modelrunner.cli.terminal.console import Console
 from modelrunner.cli.terminal.table import cell_width
 from modelrunner.events import (
@@ -20,6 +26,7 @@ from modelrunner.events import (
     Retrying,
     Skipped,
     Started,
+    Unpacking,
     Verified,
     Waiting,
 )
@@ -66,6 +73,8 @@ class _BarListener:
                 self._draw()
             case Waiting():
                 self._say(waiting_text(event))
+            case Unpacking():
+                self._say(unpacking_text(event))
             case Retrying():
                 self._say(retry_text(event))
             case Advanced() | Started() | Verified() | Skipped():

@@ -13,6 +13,7 @@ from modelrunner.events import (
     Retrying,
     Skipped,
     Started,
+    Unpacking,
     Verified,
     Waiting,
 )
@@ -28,7 +29,7 @@ class JsonListener:
         self._clock = clock
         self._last = float("-inf")
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: Event) -> None:  # noqa: C901 - a case for each event
         """Handle an event."""
         match event:
             case Advanced():
@@ -42,6 +43,8 @@ class JsonListener:
                 self._write("skipped", event.digest, event.size, event.size, title=event.title)
             case Waiting():
                 self._write("waiting", event.digest, None, None, title=event.title)
+            case Unpacking():
+                self._write("unpacking", None, event.size, None, reference=event.reference)
             case Verified():
                 self._write("verified", event.digest, event.size, event.size)
             case Retrying():

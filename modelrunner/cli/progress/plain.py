@@ -12,6 +12,7 @@ from modelrunner.cli.progress.tally import (
     Tally,
     plan_text,
     retry_text,
+    unpacking_text,
     waiting_text,
 )
 from modelrunner.cli.terminal.console import Console
@@ -23,6 +24,7 @@ from modelrunner.events import (
     Retrying,
     Skipped,
     Started,
+    Unpacking,
     Verified,
     Waiting,
 )
@@ -63,6 +65,8 @@ class PlainListener:
                 self._last = (self._clock(), self._tally.percent)
             case Waiting():
                 self._say(waiting_text(event))
+            case Unpacking():
+                self._say(unpacking_text(event))
             case Retrying():
                 self._retry(event)
             case Advanced():

@@ -12,6 +12,7 @@ from modelrunner.events import (
     Retrying,
     Skipped,
     Started,
+    Unpacking,
     Verified,
     Waiting,
 )
@@ -65,7 +66,7 @@ class Tally:
                 if self.finished == self.planned:
                     # what was planned as missing and found here is there too
                     self.settled = self.total - sum(self.moving.values())
-            case Retrying() | Verified():
+            case Retrying() | Verified() | Unpacking():
                 pass
             case _:
                 assert_never(event)
@@ -126,6 +127,11 @@ def plan_text(event: Planned) -> str:
     if event.resumed_bytes:
         parts.append(f"resuming, {format_size(event.resumed_bytes)} kept from an earlier attempt")
     return ", ".join(parts)
+
+
+def unpacking_text(event: Unpacking) -> str:
+    """Return what is unpacked."""
+    return f"unpacking {event.reference}: {format_size(event.size)}"
 
 
 def retry_text(event: Retrying) -> str:

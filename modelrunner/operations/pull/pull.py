@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from modelrunner.errors import CorruptStoreError, MalformedManifestError, RemovedMeanwhileError
-from modelrunner.events import Finished, Listener, Planned, Skipped, ignore
+from modelrunner.events import Finished, Listener, Planned, Skipped, Unpacking, ignore
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest
@@ -229,6 +229,8 @@ class Puller:
                 # what cannot be unpacked gets no name
                 from modelrunner.store.unpacked.unpack import unpack_model
 
+                packed = (layer.descriptor.size for layer in artifact.layers if layer.archived)
+                self.listener(Unpacking(reference.short, sum(packed)))
                 require_names(unpack_model(self.store.layout, artifact))
             names, aliases = self._names(self.store.find(exact), pinned)
 
