@@ -25,7 +25,7 @@ EXTRAS: Mapping[str, Sequence[str]] = {
     "serve": ("h11>=0.14", "starlette>=0.46", "uvicorn>=0.34"),
     "lan": ("zeroconf>=0.130",),
     "mcp": ("mcp>=2.3",),
-    "sigstore": ("sigstore>=3.6",),
+    "sigstore": ("pynacl>=1.5", "sigstore>=3.6"),
 }
 """What each extra of `pyproject.toml` installs."""
 

@@ -89,7 +89,10 @@ def trust(
         RuleMode, Option(help="What to do with a model without a valid signature.")
     ] = RuleMode.ENFORCE,
 ) -> None:
-    """Show and change whose signatures models must have (verify.toml), or test a model."""
+    """Show and change whose signatures models must have (verify.toml).
+
+    `trust test` says what a pull of a model would do, and why.
+    """
     policy = PolicyFile(context.settings.policy)
     given = names or []
     if action is Action.LIST:
