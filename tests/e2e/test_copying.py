@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from tests.support.artifacts import Artifact, docker_artifact
 from tests.support.docker_registry import docker_registry, needs_docker_registry, push_artifact
 from tests.support.registry import Registry
 from tests.support.signing import Signer, bundle
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -119,6 +121,26 @@ def test_policy_keeps_unsigned_models_from_being_copied(
     registry.add(bundle(signer, tiny), "team/m")
     assert cli(*words).returncode == 0
     assert target.tags("ai/m") == {"1": tiny.digest}
+
+
+def test_a_copy_that_is_interrupted_ends_at_once_and_names_nothing(
+    cli: CommandLine, registry: Registry, target: Registry
+) -> None:
+    large = docker_artifact(b"GGUF" + bytes(8 * 1024 * 1024))
+    registry.add(large, "team/m", ["1"])
+    registry.stall_after(1024 * 1024, 60, digest=large.layer_digests[0])
+    words = ["copy", registry.reference("team/m:1"), target.reference("ai/m:1")]
+    with subprocess.Popen(
+        cli.argv(*words, "--progress", "none"),
+        env=dict(cli.environ),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as running:
+        wait_until(lambda: registry.bytes_sent() > 1024 * 1024, 60)
+        running.send_signal(signal.SIGINT)
+        out, said = running.communicate(timeout=60)
+    assert (running.returncode, out, said) == (130, b"", b"")
+    assert target.tags("ai/m") == {}
 
 
 @needs_docker_registry

@@ -9,6 +9,7 @@ from modelrunner.errors import (
     DigestMismatchError,
     ManifestNotFoundError,
     ModelNotFoundError,
+    RateLimitedError,
     RegistryUnavailableError,
     TransferError,
     UnauthorizedError,
@@ -25,7 +26,7 @@ from modelrunner.operations.copy.to_registry import RegistryCopier
 from modelrunner.registry.http.retry import Backoff
 from modelrunner.registry.oci import sink as oci_sink
 from modelrunner.transfer import passage
-from modelrunner.transfer.limits import Limits
+from modelrunner.transfer.limits import Limits, Throttle
 from tests.support.artifacts import (
     docker_artifact,
     helm_like_artifact,
@@ -436,6 +437,43 @@ def test_registry_that_takes_no_large_requests_gets_chunks(source, target, pulli
         f"{3 * MIB}-{6 * MIB - 1}",
         f"{6 * MIB}-{len(WEIGHTS) - 1}",
     ]
+
+
+def test_rate_limits_of_both_ends_are_waited_for(source, target, pulling):
+    wait = {"Retry-After": "0"}
+    source.answer(429, times=1, on="blob", method="GET", headers=wait)
+    source.answer(429, times=1, on="manifest", method="HEAD", headers=wait)
+    target.answer(429, times=1, on="upload", method="POST", headers=wait)
+    target.answer(429, times=1, on="upload", method="PUT", headers=wait)
+    target.answer(429, times=1, on="manifest", method="PUT", headers=wait)
+    copying(pulling).copy(source.reference("team/m:1"), target.reference("ai/m:1"))
+    assert_same(target, "ai/m", MODEL)
+    said = [each.reason for each in pulling.heard(Retrying)]
+    assert sum(source.host in reason for reason in said) == 1
+    assert sum(target.host in reason for reason in said) == 2
+
+
+@pytest.mark.parametrize("end", ["source", "target"])
+def test_rate_limit_that_is_too_long_ends_a_copy(source, target, pulling, end):
+    limited = {"source": source, "target": target}[end]
+    kind, method = ("blob", "GET") if end == "source" else ("upload", "POST")
+    limited.answer(429, times=None, on=kind, method=method, headers={"Retry-After": "3600"})
+    with pytest.raises(RateLimitedError, match="rate limit reached, wait 3600 s"):
+        copying(pulling, limits=Limits(1)).copy(
+            source.reference("team/m:1"), target.reference("ai/m:1")
+        )
+    assert limited.count(method, kind) == 1
+
+
+def test_rate_is_kept_for_all_blobs_together(source, target, pulling, monkeypatch):
+    taken = []
+    monkeypatch.setattr(Throttle, "take", lambda self, count: taken.append((self.block, count)))
+    copying(pulling, limits=Limits(rate=40_000_000)).copy(
+        source.reference("team/large:1"), target.reference("ai/large:1")
+    )
+    assert sum(count for _block, count in taken) == LARGE.size
+    assert max(count for _block, count in taken) == 1_000_000
+    assert {block for block, _count in taken} == {1_000_000}
 
 
 def test_time_limit_ends_a_copy(source, target, pulling):
