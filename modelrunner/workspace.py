@@ -380,7 +380,7 @@ class Workspace:
         Raises:
             UsageError: `referrers` is not a choice.
         """
-        from modelrunner.operations.pull.local_copies import nowhere, programs
+        from modelrunner.operations.pull.local_copies import cached_by_share, nowhere, programs
         from modelrunner.operations.pull.pull import Puller
         from modelrunner.transfer.budget import Budget
 
@@ -392,7 +392,9 @@ class Workspace:
             Budget(limits),
             on_choice=on_choice,
             on_config=on_config,
-            nearby=programs(self.environ) if self.settings.reuse else nowhere,
+            nearby=cached_by_share(lambda: self.settings.shared_cache, programs(self.environ))
+            if self.settings.reuse
+            else nowhere,
             check=self.check,
             keeping=self._keeping(referrers),
         )

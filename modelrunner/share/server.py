@@ -208,8 +208,11 @@ class _Handler(BaseHTTPRequestHandler):
         except RefusalError as exc:
             self._refuse(exc)
         except ModelRunnerError as exc:
-            _log.warning("%s", exc)
-            self._refuse(refusal_for(exc))
+            refusal = refusal_for(exc)
+            # what a registry says is for its client; that the store is damaged is for us
+            is_ours = refusal.status is HTTPStatus.INTERNAL_SERVER_ERROR
+            _log.log(logging.WARNING if is_ours else logging.INFO, "%s", exc)
+            self._refuse(refusal)
 
     def _check_host(self) -> None:
         """A web page must not read the store through a name that it points at this machine."""
@@ -422,7 +425,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.flush()
                 self._count(len(piece))
         except ModelRunnerError as exc:
-            _log.warning("%s", exc)
+            _log.info("%s", exc)
             self.close_connection = True
 
     def _count(self, count: int) -> None:

@@ -17,7 +17,7 @@ _PATIENCE_S = 1.0
 _SHARE = 0.75
 _LEAST = 8 * 1024 * 1024
 """So many bytes are worth a request of their own, where there is more to do."""
-_FRONT = 2 * 1024 * 1024
+_FRONT = 1024 * 1024
 _FRONTS = 128
 _HOPELESS = 20.0
 """So many times slower than the others, and a connection is made again."""

@@ -211,6 +211,15 @@ def test_what_the_registry_does_not_have_is_not_found(cache, tail, code):
     assert (answer.status, answer.code) == (404, code)
 
 
+def test_what_registries_say_is_for_clients_alone(cache, registry, caplog):
+    said = b'{"errors": [{"code": "DENIED", "message": "no \\u001b[31m"}]}'
+    registry.answer(403, times=None, body=said)
+    assert cache.get("/v2/ai/smollm2/manifests/135M").status == 403
+    registry.calm()
+    assert cache.get("/v2/ai/smollm2/manifests/none").status == 404
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []
+
+
 def test_registries_that_are_not_named_are_not_asked(cache, registry):
     paths = ("ghcr.io/ai/smollm2", "quay.io/ai/smollm2", "local/own")
     found = [cache.get(f"/v2/{path}/manifests/135M").status for path in paths]
@@ -481,6 +490,20 @@ def test_the_command_says_what_it_does(cli, registry):
         )
         assert json.loads(done.stdout)["digest"] == MODEL.digest
     assert json.loads(cli("list", "--json").stdout) == []
+
+
+def test_a_pull_by_hand_takes_what_is_cached(cli, registry):
+    name = registry.reference("ai/smollm2:135M")
+    with started(cli, "--upstream", registry.host) as (address, _process):
+        repository = registry.reference("ai/smollm2")
+        assert ask(f"{address}/v2/{repository}/blobs/{BLOB}").body == WEIGHTS
+        sent = registry.bytes_sent(BLOB)
+        done = cli("pull", name, "--json")
+        assert json.loads(done.stdout)["origins"]["the cache of share"] == len(WEIGHTS), done.stderr
+    assert registry.bytes_sent(BLOB) == sent
+    # a model of the user's own by now, whatever becomes of the cache
+    assert json.loads(cli("list", "--json").stdout)[0]["id"] == MODEL.digest
+    assert cli("verify", "--deep").returncode == 0
 
 
 @pytest.mark.parametrize(

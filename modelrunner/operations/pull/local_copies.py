@@ -36,6 +36,23 @@ def programs(environ: Mapping[str, str]) -> Find:
     return find
 
 
+def cached_by_share(folder: Callable[[], Path], others: Find) -> Find:
+    """Looks first at what `share --upstream` has downloaded for others.
+
+    Args:
+        folder: Where that is kept.
+        others: Asked for what is not there.
+    """
+
+    def find(digest: Digest) -> tuple[str, Path] | None:
+        from modelrunner.store.layout import Layout
+
+        path = Layout.under(folder()).blob(digest)
+        return ("the cache of share", path) if path.is_file() else others(digest)
+
+    return find
+
+
 def bring(
     blobs: BlobStore, listener: Listener, find: Find, descriptor: Descriptor, title: str
 ) -> "Fetched | None":

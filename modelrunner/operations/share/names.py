@@ -192,7 +192,14 @@ class Names:
         for path in sorted(self._folder.glob("*.json")):
             try:
                 notes = _parse(read_inside(path, _LARGEST_FILE))
-            except (OSError, ValueError, LookupError, TypeError, ModelRunnerError):
+            except (
+                OSError,
+                ValueError,
+                LookupError,
+                TypeError,
+                AttributeError,
+                ModelRunnerError,
+            ):
                 continue
             for descriptor in notes.manifests.values():
                 manifest = self._kept(descriptor)
