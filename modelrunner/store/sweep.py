@@ -190,6 +190,7 @@ def _found(store: Store, *, still: bool, partials: bool) -> Iterator[Leftover]:
         yield from _dead(store.layout.views, alive, "view")
         yield from _dead(store.layout.unpacked, alive, "view")
     yield from _temporaries(store.layout)
+    yield from _abandoned_trees(store.layout)
     for path in _files(store.layout.quarantine):
         yield Leftover(path, "temporary", _size(path))
     if partials:
@@ -204,13 +205,23 @@ def _dead(folder: Path, alive: set[str], kind: str) -> Iterator[Leftover]:
 
 def _temporaries(layout: Layout) -> Iterator[Leftover]:
     new = time.time() - SECONDS_IN_USE
-    folders = (layout.root, layout.blobs, layout.ingest, layout.stamps, layout.views)
-    for folder in (*folders, layout.unpacked):
+    for folder in (layout.root, layout.blobs, layout.ingest, layout.stamps, layout.views):
         for path in _files(folder):
             # those that are gone by now were somebody's
             with suppress(FileNotFoundError):
                 if path.name.startswith(TEMPORARY_PREFIX) and path.lstat().st_mtime < new:
                     yield Leftover(path, "temporary", _size(path))
+
+
+def _abandoned_trees(layout: Layout) -> Iterator[Leftover]:
+    """What processes that were killed have unpacked: all there is, while nobody is unpacking."""
+    with suppress(OSError), open_held(layout.unpacked / "lock") as file:
+        if not try_lock(file):
+            return
+        for path in _files(layout.unpacked):
+            if path.name.startswith(TEMPORARY_PREFIX) and path.is_dir():
+                inside = (each for each in path.rglob("*") if not each.is_symlink())
+                yield Leftover(path, "temporary", sum(map(_size, inside)))
 
 
 def _idle_partials(layout: Layout) -> Iterator[Leftover]:

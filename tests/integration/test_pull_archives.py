@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from modelrunner.disk.lock import held
 from modelrunner.errors import (
     DiskFullError,
     ModelRunnerError,
@@ -356,6 +357,21 @@ def test_an_unpacking_that_was_killed_is_begun_again(registry, pulling, gguf, mo
     model = pulling.pull(name).model
     assert view_of(model) == {"tiny.gguf": gguf, "LICENSE": b"free"}
     assert sorted(path.name for path in layout.unpacked.iterdir()) == [model.digest.hex, "lock"]
+
+
+def test_prune_removes_what_a_killed_process_has_unpacked_and_nothing_of_one_that_runs(store):
+    store.layout.create()
+    folder = store.layout.unpacked
+    tree = folder / ".tmp-1"
+    (tree / "models").mkdir(parents=True)
+    (tree / "models" / "x.gguf").write_bytes(bytes(1000))
+    (tree / "models" / "link").symlink_to("/etc/passwd")
+    with held(folder / "lock"):
+        assert leftovers(store, partials=True) == ()
+    (found,) = leftovers(store, partials=True)
+    assert (found.path, found.kind, found.size) == (tree, "temporary", 1000)
+    sweep(store, partials=True)
+    assert [path.name for path in folder.iterdir()] == ["lock"]
 
 
 def raw_tar(*members: tuple[tarfile.TarInfo, bytes]) -> bytes:
