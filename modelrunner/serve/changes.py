@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from modelrunner.errors import ModelRunnerError
+from modelrunner.errors import ModelRunnerError, UnsupportedArtifactError
 from modelrunner.events import Listener
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.tar import Readable
@@ -298,7 +298,10 @@ class StoreChanges:
             except ModelRunnerError as exc:
                 first = stored[digest].references[0]
                 if str(first) not in before:
-                    _log.warning("not served: %s: %s", first.short, exc.message)
+                    # a model of another format is nothing that is wrong
+                    is_other = isinstance(exc, UnsupportedArtifactError)
+                    level = logging.INFO if is_other else logging.WARNING
+                    _log.log(level, "not served: %s: %s", first.short, exc.message)
                 failed |= {str(each): exc for each in stored[digest].references}
         self.pool.unservable = before | failed
         return found

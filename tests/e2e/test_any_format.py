@@ -283,6 +283,28 @@ def test_weights_in_an_archive_are_placed_out_of_it(
     assert f"hint: run `modelrunner pull {name}` first" in remote.stderr
 
 
+def test_a_list_has_a_column_of_formats_where_they_differ(cli: CommandLine, tiny: Artifact) -> None:
+    put(cli.store, tiny, "ai/tiny:1")
+    assert "FORMAT" not in cli("list").stdout
+    put(cli.store, plain_artifact(b"onnx", "m.onnx"), "ai/onnx:1")
+    heading, onnx, gguf = cli("list").stdout.splitlines()
+    assert heading.endswith("  SIZE       FORMAT")
+    assert (onnx.split(), gguf.split()[-1]) == (
+        ["ai/onnx:1", "a541cf1d4930", "6", "B", "onnx"],
+        "gguf",
+    )
+
+
+def test_a_pull_shows_no_settings_of_what_cannot_be_run(
+    cli: CommandLine, registry: Registry
+) -> None:
+    settings = {"system": "Be brief."}
+    made = safetensors_artifact(config={"context_size": 4096, "settings": settings})
+    registry.add(made, "team/st", ["1"])
+    done = cli("pull", registry.reference("team/st:1"))
+    assert (done.returncode, "sets" in done.stderr) == (0, False)
+
+
 def test_an_app_gets_no_model_that_cannot_be_run(cli: CommandLine) -> None:
     put(cli.store, safetensors_artifact(), "ai/other:1")
     done = cli("launch", "aider", "--print")

@@ -6,6 +6,7 @@ from typing import Annotated
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.cli.views.age import age
+from modelrunner.oci.model.formats import GGUF
 from modelrunner.operations.model.rows import Row, rows, with_capabilities, with_referrers
 from modelrunner.text import sanitize_line
 from modelrunner.units import format_context, format_size
@@ -21,7 +22,8 @@ _HEADINGS = (
     "SIZE",
 )
 _LONGEST_KINDS = 120
-_DROPPED = ("CREATED", "ARCHITECTURE", "CONTEXT", "PARAMETERS", "QUANTIZATION", "SIZE")
+_LONGEST_FORMAT = 20
+_DROPPED = ("CREATED", "ARCHITECTURE", "CONTEXT", "FORMAT", "PARAMETERS", "QUANTIZATION", "SIZE")
 
 
 @command(
@@ -61,13 +63,18 @@ def list_models(
         for row in found:
             context.console.print(_short(row.id))
     else:
-        more = {"CAPABILITIES": capabilities, "REFERRERS": referrers}
+        # most stores have models in GGUF alone
+        formats = any((row.format or GGUF).lower() != GGUF for row in found)
+        more = {"FORMAT": formats, "CAPABILITIES": capabilities, "REFERRERS": referrers}
         headings = (*_HEADINGS, *(name for name, is_shown in more.items() if is_shown))
-        lines = [line for row in found for line in _lines(row, capabilities)]
+        lines = [
+            line for row in found for line in _lines(row, formats=formats, capable=capabilities)
+        ]
         if context.console.columns is not None:
             # short, and as people write it; programs read what the model's config says
             lines = [tuple(cell.removeprefix("MOSTLY_") for cell in line) for line in lines]
-        context.console.table(headings, lines, drop=_DROPPED)
+        dropped = tuple(name for name in _DROPPED if name in headings)
+        context.console.table(headings, lines, drop=dropped)
         if not found and filter_ is None:
             context.console.say(
                 "no models in the local store yet: `modelrunner pull ai/smollm2` downloads one"
@@ -80,9 +87,10 @@ def _matches(row: Row, wanted: str | None) -> bool:
     return wanted is None or any(wanted.lower() in name.lower() for name in row.short_names)
 
 
-def _lines(row: Row, capabilities: bool) -> list[tuple[str, ...]]:
+def _lines(row: Row, *, formats: bool, capable: bool) -> list[tuple[str, ...]]:
     can = row.capabilities.listed if row.capabilities is not None else ""
-    more = [can] if capabilities else []
+    more = [sanitize_line(row.format or "", _LONGEST_FORMAT)] if formats else []
+    more += [can] if capable else []
     if row.referrers is not None:
         counts = Counter(referrer.kind for referrer in row.referrers)
         kinds = (kind if count == 1 else f"{kind} x{count}" for kind, count in counts.items())

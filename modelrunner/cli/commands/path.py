@@ -11,7 +11,11 @@ def path(
     context: Context,
     reference: Annotated[str, Argument(metavar="REF", help="Name or ID of a local model.")],
 ) -> None:
-    """Print the path of a model's weights file (the first shard of several)."""
+    """Print the path of a model's weights file (the first shard of several), or its directory.
+
+    The directory is printed for models that programs open so: safetensors and others of several
+    files.
+    """
     model = context.store.resolve(reference)
     weights = model.weights()
     if context.console.json:

@@ -28,6 +28,9 @@ def recommended_by(model: StoredModel, metadata: Metadata) -> Recommended:
 
 def packaged_by(model: StoredModel) -> Packaged:
     """Return the settings that an artifact brings, its context where that says something."""
+    if not model.is_runnable:
+        # what runs it reads other files
+        return Packaged()
     config = model.config
     return Packaged.read(config.settings).with_context(config.advised_context)
 
