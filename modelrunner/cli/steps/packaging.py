@@ -1,5 +1,7 @@
 """What `package` does, in each of its ways, with progress."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +14,7 @@ from modelrunner.cli.steps.pushing import (
     pushed_line,
     pushed_to_dict,
 )
+from modelrunner.errors import UsageError
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.package.request import PackageRequest
@@ -21,8 +24,12 @@ from modelrunner.units import format_size
 
 # late imports: a package is made in one of several ways, and loads what that one needs
 if TYPE_CHECKING:
+    from modelrunner.operations.convert.quantize import Quantized
     from modelrunner.operations.package.package import Ingredients
     from modelrunner.store.adopt import Way
+
+OnPlan = Callable[[str, int], None]
+OnProgress = Callable[[int, int], None]
 
 
 def make_package(context: Context, request: PackageRequest) -> None:
@@ -49,8 +56,8 @@ def make_package(context: Context, request: PackageRequest) -> None:
 
 def _model(context: Context, request: PackageRequest) -> StoredModel | None:
     """Make the model in one of the ways; None where that was done in a registry."""
-    if request.quantize is not None:
-        return _quantized(context, request)
+    if request.converts:
+        return _converted(context, request)
     if request.kind == "model":
         return _derived(context, request)
     return _from_hub(context, request) if request.kind == "hub" else _packaged(context, request)
@@ -123,8 +130,8 @@ def _made(
     )
 
 
-def _quantized(context: Context, request: PackageRequest) -> StoredModel:
-    """Quantize the weights of a file or of another model, and package the result."""
+def _converted(context: Context, request: PackageRequest) -> StoredModel:
+    """Convert or quantize the weights of a file or of another model, and package the result."""
     from modelrunner.cli.steps.pulling import pull_one
     from modelrunner.operations.derive.derive import base_annotations
     from modelrunner.operations.derive.origin import (
@@ -146,7 +153,7 @@ def _quantized(context: Context, request: PackageRequest) -> StoredModel:
             request.context,
             request.other_settings,
         )
-        return _requantized(context, request, ingredients)
+        return _as_gguf(context, request, ingredients)
     is_hub = request.kind == "hub"
     source = request.source
     reference = hub_reference(source) if is_hub else reference_to_pull(context.store, source)
@@ -161,14 +168,41 @@ def _quantized(context: Context, request: PackageRequest) -> StoredModel:
         annotations = provenance_of(pulled) if is_hub else base_annotations(pulled.model)
         ingredients = replace(ingredients_of(pulled.model, request), annotations=annotations)
         family = request.family or pulled.model.artifact.family
-        return _requantized(context, replace(request, family=family), ingredients)
+        return _as_gguf(context, replace(request, family=family), ingredients)
+
+
+def _as_gguf(context: Context, request: PackageRequest, ingredients: "Ingredients") -> StoredModel:
+    """Package weights in GGUF, those of a directory of safetensors once they are converted."""
+    if not ingredients.weights.is_dir():
+        if request.quantize is None:
+            raise UsageError(
+                f"--to-gguf needs a directory of safetensors, got {ingredients.weights.name}",
+                hint="leave out --to-gguf: a GGUF file is packaged as it is",
+            )
+        return _requantized(context, request, ingredients)
+    from modelrunner.operations.convert.to_gguf import converted
+    from modelrunner.runtime.converters.hugging_face import find_converter
+    from modelrunner.runtime.converters.quantizers import find_quantizer
+    from modelrunner.runtime.converters.recipes import recipe_named
+
+    converter = find_converter(context.environ)
+    if request.quantize is not None:
+        # found out before hours of work
+        recipe_named(request.quantize)
+        find_quantizer(context.environ, context.settings.runtimes)
+    with (
+        _progress(context, "converting") as (on_plan, on_progress),
+        converted(context.store, ingredients.weights, converter, on_plan, on_progress) as made,
+    ):
+        changed = _with_weights(ingredients, made)
+        if request.quantize is not None:
+            return _requantized(context, request, changed)
+        return _made(context, request, changed, "auto")
 
 
 def _requantized(
     context: Context, request: PackageRequest, ingredients: "Ingredients"
 ) -> StoredModel:
-    from modelrunner.cli.progress.select import progress
-    from modelrunner.events import Advanced, Finished, Planned, Started
     from modelrunner.operations.convert.quantize import Quantization, quantized
     from modelrunner.runtime.converters.quantizers import find_quantizer
     from modelrunner.runtime.converters.recipes import recipe_named
@@ -176,33 +210,45 @@ def _requantized(
 
     recipe = recipe_named(request.quantize or "")
     quantizer = find_quantizer(context.environ, context.settings.runtimes)
-    sizes: list[int] = []
-    with progress(context.console, verb="quantizing") as listener:
+    with _progress(context, "quantizing") as (on_plan, on_progress):
+        wanted = Quantization(
+            recipe, quantizer, usable_cores(), on_plan, on_progress, context.console.warn
+        )
+        called = ingredients.weights_name
+        with quantized(context.store, ingredients.weights, wanted, called) as made:
+            return _made(context, request, _with_weights(ingredients, made), "auto")
+
+
+def _with_weights(ingredients: "Ingredients", made: "Quantized") -> "Ingredients":
+    return replace(
+        ingredients,
+        weights=made.file,
+        weights_name=made.name,
+        annotations={**ingredients.annotations, **made.annotations},
+    )
+
+
+@contextmanager
+def _progress(context: Context, verb: str) -> "Iterator[tuple[OnPlan, OnProgress]]":
+    """Show the progress of a conversion while the block runs."""
+    from modelrunner.cli.progress.select import progress
+    from modelrunner.events import Advanced, Finished, Planned, Started
+
+    plans: list[tuple[str, int]] = []
+    with progress(context.console, verb=verb) as listener:
 
         def on_plan(name: str, size: int) -> None:
-            sizes.append(size)
+            plans.append((name, size))
             listener(Planned(name, size, 0, 0))
             listener(Started("", size, 0, name))
 
         def on_progress(done: int, total: int) -> None:
-            listener(Advanced("", sizes[0], sizes[0] * done // max(total, 1)))
+            size = plans[0][1]
+            listener(Advanced("", size, size * min(done, total) // max(total, 1)))
 
-        wanted = Quantization(
-            recipe, quantizer, usable_cores(), on_plan, on_progress, context.console.warn
-        )
-        with quantized(context.store, ingredients.weights, wanted) as made:
-            listener(Finished(made.name, "", sizes[0]))
-            return _made(
-                context,
-                request,
-                replace(
-                    ingredients,
-                    weights=made.file,
-                    weights_name=made.name,
-                    annotations={**ingredients.annotations, **made.annotations},
-                ),
-                "auto",
-            )
+        yield on_plan, on_progress
+        for name, size in plans:
+            listener(Finished(name, "", size))
 
 
 def _from_hub(context: Context, request: PackageRequest) -> StoredModel:

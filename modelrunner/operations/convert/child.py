@@ -12,8 +12,11 @@ from modelrunner.runtime.child.process import Child, Command
 
 _TICK_S = 0.1
 _LOG_BYTES = 64 * 1024
-_BUILD = re.compile(r"^main: build = (?P<build>[\w.+-]+(?: \([\w.+-]+\))?)", re.MULTILINE)
+_BUILD = re.compile(
+    r"^(?:main: build = |version: )(?P<build>[\w.+-]+(?: \([\w.+ ,-]+\))?)", re.MULTILINE
+)
 _SIGNAL = 128
+_PERCENT = 100
 
 
 class Conversion:
@@ -44,7 +47,7 @@ def run_child(
     Args:
         command: The program.
         what: What it does, for errors: `llama-quantize cannot quantize model.gguf`.
-        progress: Finds `done` and `total` in what it says.
+        progress: Finds `done` and `total` in what it says; without a total, `done` is a percentage.
         on_progress: Called with both.
 
     Raises:
@@ -81,10 +84,12 @@ def _note_progress(
     on_progress: Callable[[int, int], None],
 ) -> None:
     said.note(text)
-    steps = [(each["done"], each["total"]) for each in progress.finditer(text)]
-    for done, total in steps[-1:]:
+    for found in [*progress.finditer(text)][-1:]:
+        said_total = found.groupdict().get("total")
         # bounded: digits of the pattern
-        on_progress(int(done), int(total))
+        total = _PERCENT if said_total is None else int(said_total)
+        # bounded: digits of the pattern
+        on_progress(int(found["done"]), total)
 
 
 class _Reader:

@@ -68,7 +68,9 @@ class Quantization:
 
 
 @contextmanager
-def quantized(store: Store, weights: Path, wanted: Quantization) -> Iterator[Quantized]:
+def quantized(
+    store: Store, weights: Path, wanted: Quantization, called: str | None = None
+) -> Iterator[Quantized]:
     """The block in which a file of weights is there in another quantization.
 
     Nothing of it stays where this is interrupted, or ends in an error; what a killed process has
@@ -78,6 +80,7 @@ def quantized(store: Store, weights: Path, wanted: Quantization) -> Iterator[Qua
         store: Where it is written to, so that it can become a blob without a copy.
         weights: The file, or any of its shards.
         wanted: What to do.
+        called: The name of the weights, where that is not their file's.
 
     Raises:
         UsageError, MalformedGGUFError, UnsupportedArtifactError: The file is not a model in GGUF.
@@ -95,7 +98,7 @@ def quantized(store: Store, weights: Path, wanted: Quantization) -> Iterator[Qua
             hint="quantize the model that it belongs to",
             kind=kind,
         )
-    name, recipe = shards[0].name, wanted.recipe
+    name, recipe = called or shards[0].name, wanted.recipe
     before = quantized_types(headers)
     if before:
         wanted.warn(

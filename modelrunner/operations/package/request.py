@@ -34,6 +34,7 @@ class PackageRequest:
         push: Whether it goes to its registry.
         image: Whether it is made a container image.
         quantize: The quantization that the weights get first; None for that which they have.
+        to_gguf: Whether weights in safetensors are converted to GGUF first.
     """
 
     kind: Kind
@@ -49,6 +50,7 @@ class PackageRequest:
     push: bool = False
     image: bool = False
     quantize: str | None = None
+    to_gguf: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be combined."""
@@ -67,11 +69,17 @@ class PackageRequest:
             raise UsageError(
                 "--format modelpack and --as image cannot be combined", hint="use one of them"
             )
-        if self.link and self.quantize is not None:
+        if self.link and self.converts:
+            option = "--to-gguf" if self.quantize is None else "--quantize"
             raise UsageError(
-                "--link and --quantize cannot be combined",
-                hint="leave out --link: the quantized file is not copied",
+                f"--link and {option} cannot be combined",
+                hint="leave out --link: the file that is made is not copied",
             )
+
+    @property
+    def converts(self) -> bool:
+        """Whether the weights become others first."""
+        return self.to_gguf or self.quantize is not None
 
     @property
     def moment(self) -> datetime:
