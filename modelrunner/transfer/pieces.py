@@ -162,6 +162,8 @@ class Pieces:
             if longest is not None and connections > 1:
                 most = min(most, max(1, _LEAST // self.piece, longest // self.piece))
             most = min(most, self._longest)
+            if self._is_far_ahead(connections):
+                return None
             first, end = self._next_waiting()
             if end - first > most:
                 self._put_back((first + most, end))
@@ -264,6 +266,19 @@ class Pieces:
                     with other.writing:
                         other.lost, other.end = True, other.first
             run.first, run.end, run.reached, run.reading = 0, self.count, 0, 0
+
+    def _is_far_ahead(self, connections: int) -> bool:
+        """Whether what is waiting lies so far behind the front that the front is to get on first.
+
+        Where one connection is slow, the others would take the line for what nobody reads yet.
+        """
+        if self._longest >= self.count or self._wanted_is_waiting():
+            return False
+        front = self.front_bytes() // self.piece
+        return self._waiting[-1][0] >= front + self._longest * max(2, connections)
+
+    def _wanted_is_waiting(self) -> bool:
+        return any(first <= index < end for index in self._wanted for first, end in self._waiting)
 
     def _next_waiting(self) -> tuple[int, int]:
         """Takes the first waiting stretch, or what follows a piece that somebody waits for."""

@@ -154,6 +154,14 @@ def test_bytes_are_passed_on_while_they_arrive(cache, registry):
         registry.close()
 
 
+def test_what_is_still_arriving_is_said_so(cache):
+    path = f"/v2/ai/smollm2/blobs/{BLOB}"
+    first = cache.get(path)
+    wait_until(lambda: cache.metric("downloads") == 0)
+    found = [answer.headers["Modelrunner-Arriving"] for answer in (first, cache.get(path))]
+    assert found == ["yes", None]
+
+
 def test_a_client_that_begins_in_the_middle_is_served(cache):
     answer = cache.get(f"/v2/ai/smollm2/blobs/{BLOB}", Range="bytes=3000000-")
     assert (answer.status, answer.body) == (206, WEIGHTS[3_000_000:])

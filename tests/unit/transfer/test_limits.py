@@ -172,3 +172,11 @@ def test_length_is_forgotten_where_it_was_none():
     cut.note(MIB, 4 * MIB)
 
     assert cut.bytes is None
+
+
+def test_one_connection_stays_alone_where_that_is_enough():
+    growth = Growth(None)
+    growth.stay_with_one()
+    for tenth in range(20):
+        growth.observe(tenth / 10, tenth * 1000, 1, blocks=100)
+    assert (growth.wanted, growth.expected, growth.settled) == (1, 1, True)

@@ -203,6 +203,24 @@ def test_runs_are_short_where_the_front_is_read_meanwhile():
     assert [run.end - run.first for run in runs if run] == [375, 15]
 
 
+def test_nobody_runs_far_ahead_of_a_slow_front():
+    pieces = Pieces(40 * PIECE, in_order=True)
+    runs = [pieces.claim(4, 0.0) for _ in range(4)]
+    assert [(run.first, run.end) for run in runs if run] == [(0, 2), (2, 4), (4, 6), (6, 8)]
+    assert pieces.claim(4, 0.0) is None
+    # but for what somebody waits for
+    waiting(pieces, 30 * PIECE)
+    wanted = pieces.claim(4, 0.0)
+    assert wanted is not None
+    assert wanted.first == 30
+    front = runs[0]
+    assert front is not None
+    read(pieces, front, PIECE)
+    following = pieces.claim(4, 0.0)
+    assert following is not None
+    assert (following.first, following.end) == (8, 10)
+
+
 def test_who_waits_is_woken_by_the_piece_and_by_the_end():
     pieces = Pieces(20, piece=10)
     run = pieces.claim(1, 0.0)
