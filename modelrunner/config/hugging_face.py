@@ -6,7 +6,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from modelrunner.registry.huggingface.access import HubAccess
+from modelrunner.registry.settings import HubAccess
 from modelrunner.wire import parse_count
 
 _TRUE = ("1", "ON", "YES", "TRUE")

@@ -16,8 +16,7 @@ from modelrunner.config.containers import ContainerMirrors, container_mirrors
 from modelrunner.config.file import read_config, read_mirrors, read_registries
 from modelrunner.config.hugging_face import hub_access
 from modelrunner.errors import ConfigError
-from modelrunner.registry.huggingface.access import HubAccess
-from modelrunner.registry.settings import HUB_ENDPOINT, RegistrySettings
+from modelrunner.registry.settings import HUB_ENDPOINT, HubAccess, RegistrySettings
 
 if TYPE_CHECKING:
     pass

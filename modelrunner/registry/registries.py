@@ -15,9 +15,8 @@ from modelrunner.registry.credentials import Credential, Credentials, OneCredent
 from modelrunner.registry.http.endpoint import Endpoint, Guess
 from modelrunner.registry.http.retry import NO_RETRY, Backoff
 from modelrunner.registry.http.tokens import Headers
-from modelrunner.registry.huggingface.access import HubAccess
 from modelrunner.registry.oci.sink import OciSink
-from modelrunner.registry.settings import RegistrySettings
+from modelrunner.registry.settings import HubAccess, RegistrySettings
 from modelrunner.registry.source import Source
 
 # late imports: most models are at one registry, and nobody else is asked

@@ -1,5 +1,6 @@
-"""What the configuration says of one registry."""
+"""What the configuration says of registries and of the Hugging Face Hub: as data."""
 
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 HUB_ENDPOINT = "https://huggingface.co"
@@ -30,3 +31,28 @@ class RegistrySettings(NamedTuple):
         if self.client_cert is None or self.client_key is None:
             return self.client_cert
         return self.client_cert, self.client_key
+
+
+@dataclass(frozen=True, slots=True)
+class HubAccess:
+    """How the Hugging Face Hub may be spoken to: where it is, what it is shown, if it may be asked.
+
+    Attributes:
+        endpoint: Its address.
+        token: The token that it is shown.
+        offline: The variable that forbids to ask it.
+        token_origin: Who says what the token is: a variable, a file, or `default`.
+        token_file: The file that it is from, where the Hub's tools refresh what is about to expire.
+        answer_timeout_s: Seconds to wait for an answer of the API; None for the usual.
+        read_timeout_s: Seconds to wait for each byte of a file; None for the usual.
+        invalid: The variable of seconds that cannot be understood.
+    """
+
+    endpoint: str = HUB_ENDPOINT
+    token: str | None = field(default=None, repr=False)
+    offline: str | None = None
+    token_origin: str = "default"  # noqa: S105 - who has it
+    token_file: str | None = None
+    answer_timeout_s: int | None = None
+    read_timeout_s: int | None = None
+    invalid: str | None = None

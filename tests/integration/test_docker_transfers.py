@@ -319,7 +319,6 @@ ODD = json.dumps({"schemaVersion": 2, "layers": []}).encode()
         (docker_form(OTHER, **{"manifest.json": ODD}), 400, "manifest"),
         (docker_form(OTHER, **{"../../x": b"x"}), 400, "outside of it"),
         (docker_form(docker_artifact(b"no weights of GGUF")), 400, "is not a GGUF file"),
-        (docker_form(SAFETENSORS), 422, "safetensors"),
     ],
 )
 def test_a_wrong_archive_is_refused_and_leaves_nothing(
@@ -332,6 +331,18 @@ def test_a_wrong_archive_is_refused_and_leaves_nothing(
         assert answer.body.endswith(b"\n")
         assert len(server.get("/models").json) == 1
     assert files_of(serving.store) == before
+
+
+def test_a_model_of_another_format_is_loaded_and_not_offered_for_chats(
+    serving: ServedStore,
+) -> None:
+    with running(serving) as server:
+        answer = server.ask("POST", "/models/load", docker_form(SAFETENSORS))
+        assert answer.status == 200, answer
+        formats = {model.artifact.format for model in serving.store.models()}
+        assert formats == {"gguf", "safetensors"}
+        listed = server.get("/models").json
+        assert len(listed) == 1
 
 
 def test_an_archive_that_no_disk_has_room_for_is_refused_at_once(serving: ServedStore) -> None:

@@ -10,9 +10,9 @@ from modelrunner.errors import TransferError
 from modelrunner.huggingface.repository import HubEntry
 from modelrunner.oci.reference import Reference
 from modelrunner.registry.http.retry import NO_RETRY
-from modelrunner.registry.huggingface.access import HubAccess
 from modelrunner.registry.huggingface.api import HubApi
 from modelrunner.registry.huggingface.hub_package import files_in, matching, token_of
+from modelrunner.registry.settings import HubAccess
 from tests.support.hugging_face import Repository, hugging_face
 
 

@@ -10,10 +10,10 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
 from modelrunner.registry.http.retry import NO_RETRY
 from modelrunner.registry.huggingface import small_files
-from modelrunner.registry.huggingface.access import HubAccess
 from modelrunner.registry.huggingface.api import HubApi, Listing
 from modelrunner.registry.huggingface.small_files import with_digests
 from modelrunner.registry.huggingface.source import HuggingFaceHub
+from modelrunner.registry.settings import HubAccess
 from tests.support.hugging_face import Hub, Repository, hugging_face
 
 NAME = Reference.parse("hf.co/Org/Many:all")

@@ -50,9 +50,8 @@ from modelrunner.registry.http.exchange import (
 )
 from modelrunner.registry.http.responses import BODY_LIMIT, error_for, next_link, rate_limited
 from modelrunner.registry.http.retry import Backoff
-from modelrunner.registry.huggingface.access import HubAccess
 from modelrunner.registry.huggingface.hits import HubHit
-from modelrunner.registry.settings import HUB_ENDPOINT
+from modelrunner.registry.settings import HUB_ENDPOINT, HubAccess
 from modelrunner.text import mask, sanitize_line
 from modelrunner.wire import parse_json
 

@@ -28,7 +28,7 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]  # it loads th
 
 from modelrunner.errors import InvalidReferenceError
 from modelrunner.huggingface.repository import HubEntry
-from modelrunner.registry.huggingface.access import HubAccess
+from modelrunner.registry.settings import HubAccess
 from modelrunner.text import sanitize_line
 from modelrunner.wire import LARGEST
 
