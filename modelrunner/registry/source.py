@@ -149,6 +149,15 @@ class Chooser(Protocol):
 
 
 @runtime_checkable
+class Versioned(Protocol):
+    """A source whose files are of commits."""
+
+    def revision(self, reference: Reference) -> str:
+        """The commit that a name stands for."""
+        ...
+
+
+@runtime_checkable
 class ManyPlaces(Protocol):
     """A source that has content from other places than the one that says what names stand for."""
 
@@ -249,3 +258,8 @@ class BlobUpload(Protocol):
     def send(self, flow: Outflow) -> None:
         """Send it; after a failure that may pass, what is missing of it."""
         ...
+
+
+def commit_of(source: object, reference: Reference) -> str | None:
+    """Return the commit that a name stands for, None where a source has no commits."""
+    return source.revision(reference) if isinstance(source, Versioned) else None

@@ -16,6 +16,7 @@ from tests.support.artifacts import (
 )
 from tests.support.gguf import tiny_gguf, tiny_projector
 from tests.support.hugging_face import COMMIT, Hub, Repository, hugging_face
+from tests.support.model_directories import ONE
 from tests.support.registry import Registry, Request, sha256
 from tests.support.registry_messages import Reply
 
@@ -319,3 +320,25 @@ def test_a_name_of_the_hub_that_was_there_before_stays(
         "docker.io/team/own:1",
         "huggingface.co/org/tiny-gguf:Q4_K_M",
     ]
+
+
+def test_a_whole_repository_of_the_hub_becomes_a_model_of_ones_own(
+    cli: CommandLine, hub: Hub, tmp_path: Path
+) -> None:
+    hub.repositories["Org/Tiny"] = Repository({**ONE, ".gitattributes": b"*"})
+    at = {"HF_ENDPOINT": hub.url}
+    done = cli("package", "--from-hf", "Org/Tiny:all", "team/own:1", "--json", **at)
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(cli("inspect", "team/own:1").stdout)
+    assert (shown["format"], shown["architecture"]) == ("safetensors", "llama")
+    assert shown["manifest"]["annotations"] == {
+        "org.opencontainers.image.source": "https://huggingface.co/Org/Tiny",
+        "org.opencontainers.image.revision": COMMIT,
+    }
+    folder = Path(cli("path", "team/own:1").stdout.strip())
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == ONE
+    (row,) = json.loads(cli("list", "--json").stdout)
+    assert row["references"] == ["docker.io/team/own:1"]
+    elsewhere = {**at, "MODELRUNNER_HOME": str(tmp_path / "elsewhere")}
+    again = cli("package", "--from-hf", "Org/Tiny:all", "team/own:1", "--json", **elsewhere)
+    assert json.loads(again.stdout)["digest"] == json.loads(done.stdout)["digest"]

@@ -1,6 +1,6 @@
 """What `package` does, in each of its ways, with progress."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from modelrunner.cli.steps.pushing import (
 )
 from modelrunner.errors import UsageError
 from modelrunner.oci.digest import Digest
+from modelrunner.oci.model.formats import GGUF
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.package.request import PackageRequest
 from modelrunner.store.store import StoredModel
@@ -26,6 +27,7 @@ from modelrunner.units import format_size
 if TYPE_CHECKING:
     from modelrunner.operations.convert.quantize import Quantized
     from modelrunner.operations.package.package import Ingredients
+    from modelrunner.operations.pull.outcome import Pulled
     from modelrunner.store.adopt import Way
 
 OnPlan = Callable[[str, int], None]
@@ -138,7 +140,6 @@ def _converted(context: Context, request: PackageRequest) -> StoredModel:
         borrowed,
         hub_reference,
         ingredients_of,
-        provenance_of,
     )
     from modelrunner.operations.package.package import Ingredients
     from modelrunner.operations.pull.outcome import Pulled, stored
@@ -165,7 +166,7 @@ def _converted(context: Context, request: PackageRequest) -> StoredModel:
         return found or pull_one(context, each)
 
     with borrowed(context.store, reference, pull) as pulled:
-        annotations = provenance_of(pulled) if is_hub else base_annotations(pulled.model)
+        annotations = _provenance(context, pulled) if is_hub else base_annotations(pulled.model)
         ingredients = replace(ingredients_of(pulled.model, request), annotations=annotations)
         family = request.family or pulled.model.artifact.family
         return _as_gguf(context, replace(request, family=family), ingredients)
@@ -254,10 +255,13 @@ def _progress(context: Context, verb: str) -> "Iterator[tuple[OnPlan, OnProgress
 def _from_hub(context: Context, request: PackageRequest) -> StoredModel:
     from modelrunner.cli.steps.pulling import pull_one
     from modelrunner.operations.derive.origin import (
+        borrowed,
         derive_from_hub,
         differences_of,
         hub_reference,
+        ingredients_of,
     )
+    from modelrunner.operations.directory.package import package_repository
     from modelrunner.operations.pull.outcome import Pulled
 
     def pull(reference: Reference) -> Pulled:
@@ -265,7 +269,29 @@ def _from_hub(context: Context, request: PackageRequest) -> StoredModel:
 
     differences = differences_of(request)
     reference = hub_reference(request.source)
-    return derive_from_hub(context.store, reference, request.name, differences, pull)
+    with borrowed(context.store, reference, pull) as pulled:
+        annotations = _provenance(context, pulled)
+        if pulled.model.artifact.format == GGUF:
+            wanted = replace(differences, annotations=annotations)
+            return derive_from_hub(context.store, pulled, request.name, wanted)
+        ingredients = replace(ingredients_of(pulled.model, request), annotations=annotations)
+        family = request.family or "docker"
+        return package_repository(
+            context.store, ingredients, request.name, family=family, created=request.created
+        )
+
+
+def _provenance(context: Context, pulled: "Pulled") -> "Mapping[str, str]":
+    """Return annotations that say which files of the Hub a model is made of."""
+    from modelrunner.operations.derive.origin import provenance_of
+
+    if context.offline:
+        return provenance_of(pulled, None)
+    source = context.source_for(pulled.reference)
+    try:
+        return provenance_of(pulled, source)
+    finally:
+        source.close()
 
 
 def _derived(context: Context, request: PackageRequest) -> StoredModel | None:

@@ -16,6 +16,7 @@ from modelrunner.operations.package.request import PackageRequest
 from modelrunner.operations.pull.outcome import Pulled
 from modelrunner.operations.pull.reference import reference_to_pull
 from modelrunner.operations.remove import plan_removal, remove
+from modelrunner.registry.source import Source, commit_of
 from modelrunner.runtime import packaged
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.text import file_text
@@ -120,12 +121,19 @@ def _text(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def provenance_of(pulled: Pulled) -> Mapping[str, str]:
-    """Return annotations that say which files of the Hugging Face Hub a model is made of."""
+def provenance_of(pulled: Pulled, source: Source | None) -> Mapping[str, str]:
+    """Return annotations that say which files of the Hugging Face Hub a model is made of.
+
+    Args:
+        pulled: The model.
+        source: The Hub; None where it is not asked.
+    """
     repository = pulled.reference.original_repository or pulled.reference.repository
     found = {media_types.ANNOTATION_SOURCE: f"{_HUB}/{repository}"}
-    choice = pulled.choice
-    revision = pulled.reference.revision if choice is None else choice.revision
+    revision = None if pulled.choice is None else pulled.choice.revision
+    if revision is None and source is not None:
+        revision = commit_of(source, pulled.reference)
+    revision = revision or pulled.reference.revision
     if revision is not None:
         found[media_types.ANNOTATION_REVISION] = revision
     return found
@@ -154,28 +162,20 @@ def borrowed(
 
 
 def derive_from_hub(
-    store: Store,
-    reference: Reference,
-    name: Reference,
-    differences: Differences,
-    pull: Callable[[Reference], Pulled],
+    store: Store, pulled: Pulled, name: Reference, differences: Differences
 ) -> StoredModel:
-    """Make a model of files of the Hugging Face Hub, under a name of one's own.
+    """Make a model of GGUF files of the Hugging Face Hub, under a name of one's own.
 
     Args:
         store: The local store.
-        reference: The repository, see `hub_reference`.
+        pulled: The model of the Hub.
         name: The name of the new model.
         differences: What is not as on the Hub.
-        pull: Pulls a model.
 
     Raises:
-        ModelRunnerError: It cannot be pulled, or cannot be made.
+        ModelRunnerError: It cannot be made.
     """
-    with borrowed(store, reference, pull) as pulled:
-        annotations = {**provenance_of(pulled), **differences.annotations}
-        wanted = replace(differences, annotations=annotations, from_headers=True)
-        return derive(store, pulled.model, name, wanted)
+    return derive(store, pulled.model, name, replace(differences, from_headers=True))
 
 
 def ingredients_of(model: StoredModel, request: PackageRequest) -> Ingredients:
@@ -187,9 +187,20 @@ def ingredients_of(model: StoredModel, request: PackageRequest) -> Ingredients:
     """
     artifact, config = model.artifact, model.config
     own = packaged.Packaged.read(config.settings).values
+    weights = model.weights()
+    if weights.is_dir():
+        # all its files are in there
+        return Ingredients(
+            weights,
+            request.licenses,
+            request.projector,
+            request.template,
+            request.context or config.advised_context,
+            {**own, **request.other_settings},
+        )
     licenses = [model.file(layer) for layer in artifact.licenses]
     return Ingredients(
-        model.weights(),
+        weights,
         [*(path for path in licenses if path is not None), *request.licenses],
         request.projector or model.file(artifact.projector),
         request.template or model.file(artifact.template),

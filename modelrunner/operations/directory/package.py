@@ -127,6 +127,30 @@ def package_directory(
         return PackagedDirectory(store.add(manifest, [reference]), scanned.left_out)
 
 
+def package_repository(
+    store: Store,
+    ingredients: Ingredients,
+    reference: Reference,
+    *,
+    family: Family,
+    created: datetime | None,
+) -> StoredModel:
+    """Make an artifact of the files of a stored repository; raises what `package_directory` does.
+
+    Args:
+        store: Where it goes, and where the files are: nothing is copied.
+        ingredients: The directory of the files, and what goes in beside it.
+        reference: Its name.
+        family: Docker's artifact, or CNCF ModelPack's.
+        created: The time in its config; without one, the same files give the same digest ever.
+    """
+    moment = created or datetime.fromtimestamp(0, UTC)
+    made = package_directory(
+        store, ingredients, reference, family=family, created=moment, way="auto"
+    )
+    return made.model
+
+
 def _require_combinable(ingredients: Ingredients, reference: Reference, family: Family) -> None:
     if reference.digest is not None:
         raise UsageError(

@@ -97,6 +97,14 @@ class HuggingFaceHub:
         others = tuple(file.path for file in model.others)
         return Choice(name, model.path, projector, others, listing.commit)
 
+    def revision(self, reference: Reference) -> str:
+        """The commit whose files a name stands for.
+
+        Raises:
+            ManifestNotFoundError, AccessError, TransferError: As with `resolve`.
+        """
+        return self._listing(reference).commit
+
     @contextmanager
     def open_blob(
         self,
