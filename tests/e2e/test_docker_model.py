@@ -15,6 +15,7 @@ from tests.support.docker_model import PROGRAM, DockerModel, needs_docker_model
 from tests.support.docker_registry import docker_registry, needs_docker_registry
 from tests.support.exports import COMPOSE, compose
 from tests.support.machine_image import PYTHON, import_image, python_files
+from tests.support.model_directories import ONE, write
 from tests.support.registry import Registry
 from tests.support.waiting import wait_until
 
@@ -324,18 +325,15 @@ def test_files_are_packaged(
         assert json.load(answer)["config"]["capabilities"] == ["chat", "images"]
 
 
-def test_what_cannot_be_packaged_has_an_exit_code_and_leaves_nothing(
-    served: Served, tmp_path: Path
-) -> None:
-    folder = tmp_path / "safetensors"
-    folder.mkdir()
-    _written(folder / "model.safetensors", "x" * 100)
-    _written(folder / "config.json", "{}")
-    before = json.loads(served.ours("df", "--json").stdout)["types"]
-    refused = served.docker("package", "--safetensors-dir", str(folder), "mine/none:1")
-    assert refused.code == 1
-    assert "these weights are safetensors, which llama.cpp does not read" in refused.said
-    assert json.loads(served.ours("df", "--json").stdout)["types"] == before
+def test_a_directory_of_safetensors_is_stored_and_not_run(served: Served, tmp_path: Path) -> None:
+    folder = write(tmp_path / "safetensors", ONE)
+    packaged = served.docker("package", "--safetensors-dir", str(folder), "mine/weights:1")
+    assert packaged.code == 0, packaged.said
+    shown = json.loads(served.ours("inspect", "mine/weights:1").stdout)
+    assert (shown["format"], shown["context_length"]) == ("safetensors", 2048)
+    place = Path(served.ours("path", "mine/weights:1").stdout.strip())
+    assert {path.name: path.read_bytes() for path in place.iterdir()} == ONE
+    assert served.docker("run", "mine/weights:1", "hi").code == 1
 
 
 def _written(path: Path, text: str) -> Path:
