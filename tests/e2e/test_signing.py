@@ -234,7 +234,13 @@ def test_cosign_verifies_what_is_signed_with_its_key(
         done(cli, *words, "--predicate", str(sbom), "--type", "spdx", COSIGN_PASSWORD="secret")
         done(cli, "push", name)
         public = ("--key", "cosign.pub", "--allow-http-registry", "--private-infrastructure")
-        more = ("--new-bundle-format",) if version == "2" else ()
+        # the older one asks for a root even where a key is all that counts
+        root = tmp_path / "root.json"
+        root.write_text(
+            '{"mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1"}'
+        )
+        older = ("--new-bundle-format", "--trusted-root", str(root))
+        more = older if version == "2" else ()
 
         cosign(program, "verify", *public, *more, name, cwd=tmp_path)
         cosign(program, "verify-attestation", *public, *more, "--type", "spdx", name, cwd=tmp_path)
