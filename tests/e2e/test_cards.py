@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CommandLine
-from tests.support.artifacts import Artifact
+from tests.support.artifacts import Artifact, Layer, docker_artifact
 from tests.support.docker_hub import Hub
 from tests.support.registry import Registry
 
@@ -323,3 +323,28 @@ def test_a_model_that_is_here_is_held_against_its_card(models: CommandLine) -> N
     }
     shown = models("card", "ai/granite-4.0-micro").stdout
     assert "in the local store differs from the card: parameters: 3.2B in the card" in shown
+
+
+def test_a_stored_model_brings_its_own_card(
+    cli: CommandLine, registry: Registry, tiny: Artifact, tmp_path: Path
+) -> None:
+    readme = b"---\nlicense: mit\ntags:\n- x\n---\r\n# Tiny of ours\n\nIt answers \x1b[2Jnothing.\n"
+    layer = Layer("application/vnd.docker.ai.model.file", readme, "README.md")
+    model = docker_artifact(tiny.layers[0], more=[layer])
+    registry.add(model, "team/m", ["1"])
+    name = registry.reference("team/m:1")
+    unknown = cli("card", name, "--offline")
+    pulled = cli("pull", name)
+    assert pulled.returncode == 0, pulled.stderr
+
+    found = json.loads(cli("card", name, "--json", "--offline").stdout)
+
+    assert unknown.returncode == 3
+    assert (found["title"], found["source"]) == ("Tiny of ours", "model")
+    assert "license: mit" not in cli("card", name).stdout
+    assert "\x1b" not in cli("card", name).stdout
+    # what is attached as a card was written for this model
+    other = tmp_path / "CARD.md"
+    other.write_text("# A better card\n")
+    assert cli("attach", name, str(other), "--type", "card").returncode == 0
+    assert json.loads(cli("card", name, "--json").stdout)["title"] == "A better card"

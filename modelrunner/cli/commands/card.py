@@ -133,7 +133,16 @@ def card_source(context: Context) -> CardSource:
         Catalog.load(),
         context.settings.cards,
         None if context.offline else lambda name: _describe(context, name),
+        own=lambda name: _own(context, name),
     )
+
+
+def _own(context: Context, reference: Reference) -> str | None:
+    # most cards are in the catalog
+    from modelrunner.operations.catalog.own_card import own_card
+
+    model = context.store.find(reference)
+    return None if model is None else own_card(context.store, model)
 
 
 def _describe(context: Context, reference: Reference) -> str:

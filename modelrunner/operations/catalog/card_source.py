@@ -1,4 +1,4 @@
-"""Where a model's card comes from: the catalog, else Docker Hub by way of a cache.
+"""Where a model's card comes from: the catalog, the stored model, or Docker Hub by way of a cache.
 
 ```
 MODELRUNNER_HOME/cache/cards/<namespace>/<name>.md      its age is that of the file
@@ -43,7 +43,7 @@ class FoundCard(NamedTuple):
 
     card: Card
     name: str
-    source: Literal["file", "catalogue", "hub"]
+    source: Literal["file", "catalogue", "model", "hub"]
     fetched: float | None = None
     problem: str | None = None
 
@@ -57,6 +57,10 @@ class FoundCard(NamedTuple):
         return {**self.card.to_dict(), "source": self.source, "fetched": fetched}
 
 
+def _no_own(_reference: Reference) -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class CardSource:
     """Finds the cards of models.
@@ -66,12 +70,14 @@ class CardSource:
         cache: The directory of copies.
         describe: Asks Docker Hub; None where the network is ruled out.
         now: The clock.
+        own: Returns the text of the card that a stored model of this name brings.
     """
 
     catalog: Catalog
     cache: Path
     describe: Callable[[Reference], str] | None
     now: Callable[[], float] = field(default=time.time, repr=False)
+    own: Callable[[Reference], str | None] = _no_own
 
     def find(self, reference: Reference) -> FoundCard:
         """The card of a model, whatever its tag.
@@ -84,6 +90,9 @@ class CardSource:
         here = self._catalogued(reference)
         if here is not None:
             return here
+        own = self.own(reference)
+        if own is not None:
+            return FoundCard(parse_card(own), _name(reference), "model")
         path = self._place(reference)
         if path is None:
             raise self._missing(reference, "card not found in the catalog")
