@@ -139,6 +139,7 @@ class _Handler(BaseHTTPRequestHandler):
     # the head of an answer and its body are two packets: the second must not wait for a receipt
     disable_nagle_algorithm = True
     server: ShareServer
+    _is_last = False
 
     def setup(self) -> None:
         """Counts the connection."""
@@ -193,7 +194,7 @@ class _Handler(BaseHTTPRequestHandler):
             done = writing.answer(Asked(self.command, path, first, headers, lambda: body, query))
         finally:
             # a client that is still sending would not see the answer
-            self.close_connection |= not all_read(body)
+            self.close_connection = self._is_last or not all_read(body)
         more = {} if done.status is HTTPStatus.NO_CONTENT else {"Content-Length": "0"}
         self._head(done.status, {**done.headers, **more})
 
@@ -201,7 +202,16 @@ class _Handler(BaseHTTPRequestHandler):
     def _lower_headers(self) -> dict[str, str]:
         return {name.lower(): value for name, value in self.headers.items()}
 
+    @property
+    def _has_body(self) -> bool:
+        said = self.headers.get("Content-Length", "0").strip() != "0"
+        return said or "Transfer-Encoding" in self.headers
+
     def _say(self, answer: Callable[[], None]) -> None:
+        self._is_last = self.close_connection
+        # what is not read of a body would be taken for the next request: a web page could write
+        # one into its own, without the headers that say that it is a page's
+        self.close_connection |= self._has_body
         try:
             self._check_host()
             answer()
@@ -489,7 +499,7 @@ class _Handler(BaseHTTPRequestHandler):
         page, headers = names[:limit], {}
         if len(names) > limit and page:
             namespace = _namespace(query)
-            more_query = f"n={limit}&last={page[-1]}" + (
+            more_query = f"n={limit}&last={quote(page[-1], safe='')}" + (
                 "" if namespace is None else f"&ns={quote(namespace, safe='')}"
             )
             headers["Link"] = f'<{self.path.partition("?")[0]}?{more_query}>; rel="next"'

@@ -242,6 +242,26 @@ def test_web_pages_cannot_write(shared):
     assert (answer.status, answer.code) == (403, "DENIED")
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        "POST /elsewhere HTTP/1.1\r\nHost: 127.0.0.1\r\nOrigin: http://page.example",
+        f"POST {UPLOADS} HTTP/1.1\r\nHost: page.example\r\nOrigin: http://page.example",
+        "GET /v2/ HTTP/1.1\r\nHost: 127.0.0.1",
+    ],
+)
+def test_a_body_is_never_taken_for_the_next_request(shared, tmp_path, head):
+    hidden = f"POST {UPLOADS} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n"
+
+    with socket.create_connection(shared.server_address[:2], 10) as raw:
+        raw.sendall(f"{head}\r\nContent-Length: {len(hidden)}\r\n\r\n{hidden}".encode())
+        with raw.makefile("rb") as answers:
+            said = answers.read()
+
+    assert said.count(b"HTTP/1.1 ") == 1
+    assert list((tmp_path / "registry" / "uploads").iterdir()) == []
+
+
 def test_with_a_key_only_those_who_have_it_write(store, tmp_path):
     with writable(store, tmp_path / "registry", "secret") as shared:
         refused = [
