@@ -80,12 +80,12 @@ class Authority:
         Raises:
             UntrustedCertificateError: The certificate does not count.
         """
-        from cryptography.x509 import load_der_x509_certificate
+        from cryptography.x509 import InvalidVersion, load_der_x509_certificate
 
         try:
             read = [load_der_x509_certificate(each) for each in chain[:_MOST_CERTIFICATES]]
             leaf, others = read[0], read[1:]
-        except (ValueError, IndexError) as exc:
+        except (InvalidVersion, ValueError, IndexError) as exc:
             raise UntrustedCertificateError("its certificate is malformed") from exc
         moment, is_attested = self._moment(signature, timestamps, now or datetime.now(UTC))
         if not leaf.not_valid_before_utc <= moment <= leaf.not_valid_after_utc:
@@ -189,13 +189,17 @@ def chain_in_pem(raw: bytes) -> list[bytes]:
         ValueError: There are none, or they are malformed.
     """
     from cryptography.hazmat.primitives.serialization import Encoding
-    from cryptography.x509 import load_pem_x509_certificates
+    from cryptography.x509 import InvalidVersion, load_pem_x509_certificates
 
-    return [each.public_bytes(Encoding.DER) for each in load_pem_x509_certificates(raw[:_LIMIT])]
+    try:
+        found = load_pem_x509_certificates(raw[:_LIMIT])
+    except InvalidVersion as exc:
+        raise ValueError("unknown version of a certificate") from exc
+    return [each.public_bytes(Encoding.DER) for each in found]
 
 
 def _load(path: Path) -> "list[Certificate]":
-    from cryptography.x509 import load_pem_x509_certificates
+    from cryptography.x509 import InvalidVersion, load_pem_x509_certificates
 
     try:
         # outside: a file that a person names
@@ -207,7 +211,7 @@ def _load(path: Path) -> "list[Certificate]":
             hint="check the path in --ca, or in `ca` and `tsa` of verify.toml",
             path=str(path),
         ) from exc
-    except ValueError as exc:
+    except (InvalidVersion, ValueError) as exc:
         raise ConfigError(
             f"{path} has no certificate in PEM format",
             hint="give the certificate of the authority, in PEM format",

@@ -69,13 +69,13 @@ class PublicKey:
         """
         from cryptography.exceptions import UnsupportedAlgorithm
         from cryptography.hazmat.primitives.serialization import load_pem_public_key
-        from cryptography.x509 import load_pem_x509_certificate
+        from cryptography.x509 import InvalidVersion, load_pem_x509_certificate
 
         try:
             if b"BEGIN CERTIFICATE" in raw:
                 return cls.of(load_pem_x509_certificate(raw).public_key(), name)
             return cls.of(load_pem_public_key(raw), name)
-        except UnsupportedAlgorithm as exc:
+        except (InvalidVersion, UnsupportedAlgorithm) as exc:
             raise ValueError("unknown kind of key") from exc
 
     @classmethod

@@ -1,5 +1,6 @@
 """Certificates of one's own authority: chains that count, and why the others do not."""
 
+from base64 import encodebytes
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -45,6 +46,17 @@ def test_without_other_names_the_common_name_counts(root: Certified) -> None:
     found = authority(root).signer([certified("release", root).der], SIGNATURE)
 
     assert found.names == ("release",)
+
+
+def test_a_certificate_of_an_unknown_version_does_not_count(root: Certified) -> None:
+    version = bytes.fromhex("a003020102")
+    odd = root.der.replace(version, version[:-1] + b"\x05", 1)
+    pem = b"-----BEGIN CERTIFICATE-----\n" + encodebytes(odd) + b"-----END CERTIFICATE-----\n"
+
+    with pytest.raises(UntrustedCertificateError, match="malformed"):
+        authority(root).signer([odd], SIGNATURE)
+    with pytest.raises(ValueError, match="version"):
+        chain_in_pem(pem)
 
 
 @pytest.mark.parametrize("usage", [None, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE])
