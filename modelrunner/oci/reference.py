@@ -190,6 +190,38 @@ def parse_registry(text: str) -> str:
     return registry
 
 
+def full_pattern(text: str) -> str:
+    """Return a pattern of full names, in lower case, as `Reference.lowered` spells them.
+
+    `*` and `?` may stand anywhere. What may be left out of a name, or be written in another way,
+    may be so in a pattern: a short one is Docker Hub's, and `hf.co` is `huggingface.co`.
+
+    Raises:
+        InvalidReferenceError: It has a scheme, a tag or a digest, so no name of a model is like it.
+    """
+    pattern = text.removeprefix(_IMAGE).lower()
+    first, slash, rest = pattern.partition("/")
+    if (
+        "://" in pattern
+        or "@" in pattern
+        or (":" in (rest if slash else first) and "*" not in first)
+    ):
+        raise InvalidReferenceError(
+            f"{text[:200]!r} is not a pattern of repositories",
+            hint="leave out schemes, tags and digests, as in 'ghcr.io/acme/*'",
+        )
+    if any(mark in first for mark in ".:*?[") or first == "localhost":
+        registry, path = _ALIASES.get(first, first), rest
+    else:
+        registry, path, slash = DOCKER_HUB, pattern, "/"
+    if not slash:
+        return registry
+    namespace = _NAMESPACES.get(registry)
+    if namespace is not None and "/" not in path and path.strip("*"):
+        path = f"{namespace}/{path}"
+    return f"{registry}/{path}"
+
+
 def split_name(text: str) -> tuple[str, str]:
     """Split a repository's full name into its registry and its path there.
 

@@ -32,8 +32,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from modelrunner.errors import ConfigError
-from modelrunner.oci.reference import DEFAULT_NAMESPACE, DOCKER_HUB, Reference
+from modelrunner.errors import ConfigError, InvalidReferenceError
+from modelrunner.oci.reference import Reference, full_pattern
 from modelrunner.text import TOML_HINT, os_hint, os_reason, toml_fault
 
 NAME = "verify.toml"
@@ -89,15 +89,6 @@ class Policy:
             if fnmatchcase(reference.lowered, full_pattern(rule.match)):
                 return rule
         return Rule("*", self.default)
-
-
-def full_pattern(match: str) -> str:
-    """A pattern of full names, in lower case: a short one is Docker Hub's, as with names."""
-    match = match.lower()
-    first, slash, _ = match.partition("/")
-    if any(mark in first for mark in ".:*?[") or first == "localhost":
-        return match
-    return f"{DOCKER_HUB}/{match}" if slash else f"{DOCKER_HUB}/{DEFAULT_NAMESPACE}/{match}"
 
 
 def read_policy(path: Path) -> Policy:
@@ -170,6 +161,11 @@ def _rule(path: Path, value: object) -> Rule:
         raise ConfigError(
             f"{path}: a rule needs `match`", hint='write match = "docker.io/ai/*"', path=str(path)
         )
+    try:
+        full_pattern(value["match"])
+    except InvalidReferenceError as exc:
+        # a rule that no name fits would let everything in
+        raise ConfigError(f"{path}: {exc.message}", hint=exc.hint, path=str(path)) from exc
     mode = _mode(path, value.get("mode"))
     root = value.get("trusted_root")
     rule = Rule(

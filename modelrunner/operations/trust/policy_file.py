@@ -15,6 +15,7 @@ from pathlib import Path
 
 from modelrunner.disk.files import write_atomically
 from modelrunner.errors import ConfigError, NotFoundError, UsageError
+from modelrunner.oci.reference import full_pattern
 from modelrunner.provenance.certificates import Authority
 from modelrunner.provenance.keys import PublicKey
 from modelrunner.provenance.policy import (
@@ -22,7 +23,6 @@ from modelrunner.provenance.policy import (
     Mode,
     Policy,
     Rule,
-    full_pattern,
     parse_policy,
     read_policy,
 )

@@ -2,8 +2,9 @@
 
 import pytest
 
+from modelrunner.errors import ConfigError
 from modelrunner.oci.reference import Reference
-from modelrunner.provenance.policy import Policy, Rule
+from modelrunner.provenance.policy import Policy, Rule, parse_policy
 
 
 @pytest.mark.parametrize(
@@ -29,3 +30,28 @@ from modelrunner.provenance.policy import Policy, Rule
 def test_pattern_is_of_full_names_and_a_short_one_is_docker_hubs(match, name, is_for):
     policy = Policy("off", (Rule(match, "enforce"),))
     assert (policy.rule_for(Reference.parse(name)).mode == "enforce") == is_for
+
+
+@pytest.mark.parametrize(
+    ("match", "name"),
+    [
+        ("hf.co/acme/*", "hf.co/acme/model"),
+        ("HF.co/acme/*", "https://huggingface.co/acme/model"),
+        ("index.docker.io/ai/*", "ai/model"),
+        ("docker.io/model", "model"),
+        ("registry.ollama.ai/model", "registry.ollama.ai/model"),
+        ("oci://ghcr.io/acme/*", "ghcr.io/acme/model"),
+        ("docker.io/*", "acme/model"),
+        ("*", "localhost:5000/model"),
+    ],
+)
+def test_a_pattern_may_be_spelled_as_names_are(match, name):
+    policy = Policy("off", (Rule(match, "enforce"),))
+    assert policy.rule_for(Reference.parse(name)).mode == "enforce"
+
+
+@pytest.mark.parametrize("match", ["ghcr.io/acme/model:1", "https://ghcr.io/acme/*", "model:1"])
+def test_a_pattern_that_no_name_fits_is_refused(match, tmp_path):
+    said = f'version = 1\n[[rule]]\nmatch = "{match}"\nmode = "off"\n'
+    with pytest.raises(ConfigError, match="is not a pattern of repositories"):
+        parse_policy(tmp_path / "verify.toml", said.encode())
