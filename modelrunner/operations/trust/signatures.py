@@ -24,6 +24,7 @@ from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest
 from modelrunner.oci.model.artifact import ModelArtifact
+from modelrunner.oci.model.layers import Role
 from modelrunner.oci.reference import ANY_REPOSITORY, LOCAL, Reference
 from modelrunner.oci.referrers import Referrer
 from modelrunner.provenance.certificates import (
@@ -324,10 +325,13 @@ def _files_problem(files: Sequence[tuple[str, str]], manifest: Manifest | Index)
     own = {
         str(layer.path): layer.descriptor.digest.hex
         for layer in artifact.layers
-        if layer.path is not None
+        # what a runtime is given counts, whatever it is called
+        if str(layer.path) not in _NOT_OF_THE_MODEL or layer.role not in (Role.FILE, Role.DOC)
     }
-    signed = {name: digest for name, digest in files if name not in _NOT_OF_THE_MODEL}
-    for name in sorted(signed.keys() | own.keys() - set(_NOT_OF_THE_MODEL)):
+    signed = {
+        name: digest for name, digest in files if name not in _NOT_OF_THE_MODEL or name in own
+    }
+    for name in sorted(signed.keys() | own.keys()):
         if signed.get(name) != own.get(name):
             found = "is not signed" if name not in signed else "is another one than was signed"
             missing = "is signed, and not in the model" if name not in own else found
