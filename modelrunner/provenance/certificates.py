@@ -56,10 +56,12 @@ class Authority:
 
     @property
     def fingerprints(self) -> list[str]:
-        """The SHA-256 of each certificate, in hex, sorted."""
+        """The SHA-256 of each certificate, in hex, sorted; those of timestamps are marked."""
         from cryptography.hazmat.primitives.hashes import SHA256
 
-        return sorted(each.fingerprint(SHA256()).hex() for each in (*self.roots, *self.timestamps))
+        signers = sorted(each.fingerprint(SHA256()).hex() for each in self.roots)
+        clocks = sorted(f"tsa {each.fingerprint(SHA256()).hex()}" for each in self.timestamps)
+        return [*signers, *clocks]
 
     def signer(
         self,
@@ -115,7 +117,7 @@ class Authority:
                 hint=f"`{installation.add('sigstore')}`",
             ) from exc
         builder = VerifierBuilder()
-        for each in self.timestamps:
+        for each in dict.fromkeys(self.timestamps):
             builder = builder.add_root_certificate(each)
         try:
             response = decode_timestamp_response(raw)

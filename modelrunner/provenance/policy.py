@@ -126,7 +126,7 @@ def parse_policy(path: Path, raw: bytes) -> Policy:
     """
     try:
         value = tomllib.loads(raw.decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+    except (UnicodeDecodeError, RecursionError, tomllib.TOMLDecodeError) as exc:
         raise ConfigError(
             f"{path}: {toml_fault(exc)}", hint=f"correct the file: {TOML_HINT}", path=str(path)
         ) from exc

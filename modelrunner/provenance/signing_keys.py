@@ -184,7 +184,7 @@ def signing_key(text: str, environ: Mapping[str, str], password: Password) -> Si
                 f"--key env:{sanitize_line(rest, 80)}: the variable is not set",
                 hint="set it to a private key in PEM format",
             )
-        return _local(value.encode(), f"${rest}", password)
+        return _local(value.encode(errors="replace"), f"${rest}", password)
     path = Path(text)
     try:
         # outside: a key that a person names
@@ -223,7 +223,7 @@ def _local(raw: bytes, name: str, password: Password) -> LocalKey:
         else:
             secret = password(shown) if _is_encrypted(raw) else None
             key = load_pem_private_key(raw, secret)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
+    except (KeyError, ValueError, TypeError, UnsupportedAlgorithm) as exc:
         if _is_encrypted(raw):
             raise SigningKeyError(
                 f"{shown}: cannot decrypt the private key",

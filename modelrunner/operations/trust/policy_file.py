@@ -6,14 +6,16 @@ old one: where it would not say what was asked for, nothing is written.
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 
-from modelrunner.disk.files import write_atomically
+from modelrunner.disk.files import disk_errors, write_atomically
+from modelrunner.disk.lock import held
 from modelrunner.errors import ConfigError, NotFoundError, UsageError
 from modelrunner.oci.reference import full_pattern
 from modelrunner.provenance.certificates import Authority
@@ -74,6 +76,10 @@ class PolicyFile:
             ConfigError: A key or the file is not understood.
             StoreAccessError, DiskFullError: It cannot be written.
         """
+        with self._alone():
+            return self._add(rule)
+
+    def _add(self, rule: Rule) -> Rule:
         policy = self.read()
         pattern = full_pattern(rule.match)
         if any(full_pattern(each.match) == pattern for each in policy.rules):
@@ -96,6 +102,8 @@ class PolicyFile:
             keys=tuple(copies[path] for path in rule.keys),
             ca=tuple(copies[path] for path in rule.ca),
             tsa=tuple(copies[path] for path in rule.tsa),
+            # what the file names is named from its directory, and what a person names from here
+            trusted_root=None if rule.trusted_root is None else rule.trusted_root.absolute(),
         )
         hides = (fnmatchcase(pattern, full_pattern(each.match)) for each in policy.rules)
         place = next((number for number, is_hidden in enumerate(hides) if is_hidden), None)
@@ -114,6 +122,10 @@ class PolicyFile:
             ConfigError: The file is not understood.
             StoreAccessError, DiskFullError: It cannot be written.
         """
+        with self._alone():
+            return self._remove(match)
+
+    def _remove(self, match: str) -> Rule:
         policy = self.read()
         pattern = full_pattern(match)
         patterns = [full_pattern(each.match) for each in policy.rules]
@@ -144,6 +156,10 @@ class PolicyFile:
             ConfigError: The file is not understood.
             StoreAccessError, DiskFullError: It cannot be written.
         """
+        with self._alone():
+            self._set_default(mode)
+
+    def _set_default(self, mode: Mode) -> None:
         policy = self.read()
         head, tables = self._parts()
         said = f'default = "{mode}"\n'
@@ -152,6 +168,14 @@ class PolicyFile:
         else:
             head = [*"".join(head).rstrip("\n").splitlines(keepends=True), "\n", said]
         self._write(head, tables, replace(policy, default=mode))
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """The block in which no other process changes the file: a rule must not be lost."""
+        with disk_errors(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        with held(self.path.parent / f".{self.path.name}.lock"):
+            yield
 
     def _parts(self) -> tuple[list[str], list[str]]:
         """The lines before the first rule, and the text of each rule."""
@@ -202,7 +226,8 @@ class PolicyFile:
         text = "".join(head)
         for table in tables:
             text = text.rstrip("\n") + "\n" + ("" if table.startswith("\n") else "\n") + table
-        raw = (text.rstrip("\n") + "\n").encode()
+        # names that are not UTF-8 have no place in TOML
+        raw = (text.rstrip("\n") + "\n").encode(errors="replace")
         try:
             is_right = parse_policy(self.path, raw) == expected
         except ConfigError:
@@ -213,5 +238,5 @@ class PolicyFile:
                 hint="change it in an editor; docs/provenance.md shows its form",
                 path=str(self.path),
             )
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.path, raw)
+        # a link, such as one into a directory of settings, stays one
+        write_atomically(self.path.resolve(), raw)

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from modelrunner.errors import (
     AccessError,
+    ConfigError,
     IntegrityError,
     ModelRunnerError,
     NotFoundError,
@@ -46,7 +47,7 @@ from modelrunner.provenance.signatures import (
 from modelrunner.registry.fallback import worst
 from modelrunner.registry.oci.referrers import BLOB_LIMIT, NotLookedAt
 from modelrunner.store.store import Store
-from modelrunner.text import sanitize_line
+from modelrunner.text import os_reason, sanitize_line
 
 
 class SignatureSource(Protocol):
@@ -182,6 +183,16 @@ class Signers:
         if self.authority is not None:
             names += self.authority.fingerprints
         said = "\n".join([*names, self.identity or "", self.issuer or ""])
+        if self.trusted_root is not None:
+            try:
+                # outside: a file that the policy names
+                said += f"\n{sha256(self.trusted_root.read_bytes()).hexdigest()}"
+            except OSError as exc:
+                raise ConfigError(
+                    f"cannot read the trusted root {self.trusted_root}: {os_reason(exc)}",
+                    hint="check `trusted_root` in verify.toml",
+                    path=str(self.trusted_root),
+                ) from exc
         return sha256(said.encode()).hexdigest()[:16]
 
 
