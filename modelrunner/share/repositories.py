@@ -200,9 +200,9 @@ def is_taken(store: Store, path: str, serves: Callable[[str], bool] | None) -> b
         path: What stands between `/v2/` and the kind of content.
         serves: Whether content of a registry is fetched; None where nothing is.
     """
-    if path.partition("/")[0] in ("local", ANY_REPOSITORY):
-        return True
     place = split_name(path)
+    if path.partition("/")[0] == ANY_REPOSITORY or Reference(*place, None).is_local:
+        return True
     if serves is not None and serves(place[0]):
         return True
     return any((entry.registry, entry.path) == place for entry in repositories(store))

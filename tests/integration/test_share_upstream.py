@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 
@@ -105,6 +106,21 @@ def test_what_the_store_lacks_is_fetched_once_and_kept(cache, store, registry, t
     assert registry.bytes_sent() == sent
     # of the user's own store nothing has become more
     assert store.models() == ()
+
+
+def test_no_name_waits_for_the_answer_about_another(cache):
+    names = [Reference.parse(f"ai/model{number}:1") for number in range(1000)]
+    entered = Event()
+
+    def enter() -> None:
+        with ExitStack() as stack:
+            for name in names:
+                stack.enter_context(cache.upstream._turn(name))
+            entered.set()
+
+    Thread(target=enter, daemon=True).start()
+
+    assert entered.wait(30)
 
 
 def test_names_of_what_is_kept_are_listed(cache, tmp_path):

@@ -178,6 +178,7 @@ def test_what_is_no_manifest_is_refused(shared, raw, status, code):
         ("POST", "/v2/Team/Own/blobs/uploads/", 400, "NAME_INVALID"),
         ("POST", "/v2/../../etc/blobs/uploads/", 400, "NAME_INVALID"),
         ("POST", "/v2/local/own/blobs/uploads/", 403, "DENIED"),
+        ("POST", "/v2/docker.io/local/own/blobs/uploads/", 403, "DENIED"),
         ("POST", "/v2/_/blobs/uploads/", 400, "NAME_INVALID"),
         ("POST", "/v2/ai/stored/blobs/uploads/", 403, "DENIED"),
         ("DELETE", "/v2/ai/stored/manifests/1", 403, "DENIED"),

@@ -48,7 +48,6 @@ _RETRY_AFTER_S = 5.0
 _LONGEST_PATIENCE_S = 60.0
 _CONNECTIONS = 4
 _MOST_DOWNLOADS = 64
-_TURNS = 64
 _MOST_ANSWERS = 10_000
 Answer = TypeVar("Answer")
 
@@ -101,7 +100,7 @@ class CachingUpstream:
         self._budgets: dict[str, Budget] = {}
         self._downloads: dict[Digest, Download] = {}
         self._answers: dict[str, tuple[float, object]] = {}
-        self._turns = [Lock() for _ in range(_TURNS)]
+        self._turns: dict[str, tuple[Lock, int]] = {}
         self._lock = Lock()
         self._away: set[str] = set()
 
@@ -384,9 +383,21 @@ class CachingUpstream:
         )
         return replace(self._registries, backoff=patience)
 
-    def _turn(self, reference: Reference) -> Lock:
-        """Held by the one who asks for a name: the others wait for its answer."""
-        return self._turns[hash(str(reference)) % _TURNS]
+    @contextmanager
+    def _turn(self, reference: Reference) -> Iterator[None]:
+        """The block of the one who asks for a name: others that want it wait for its answer."""
+        name = str(reference)
+        with self._lock:
+            turn, waiting = self._turns.get(name, (Lock(), 0))
+            self._turns[name] = (turn, waiting + 1)
+        try:
+            with turn:
+                yield
+        finally:
+            with self._lock:
+                turn, waiting = self._turns.pop(name)
+                if waiting > 1:
+                    self._turns[name] = (turn, waiting - 1)
 
     def _lately(self, question: str, ask: Callable[[], Answer]) -> Answer:
         """An answer that is some seconds old, or a new one; failures count for a moment too.
