@@ -12,6 +12,7 @@ lacks of them is fetched while it is served; see `upstream`.
 import json
 import logging
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -21,7 +22,7 @@ from math import ceil
 from pathlib import Path
 from socket import AF_INET, AF_INET6
 from socketserver import TCPServer
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
@@ -69,6 +70,10 @@ class ShareServer(ThreadingHTTPServer):
     allow_reuse_address = True
     # a class of students starts at once
     request_queue_size = 128
+    most_connections = 768
+    """At once: each has a thread and a handle, of which a process has 1024 on most systems."""
+    most_of_one = 256
+    """Of one client."""
 
     def __init__(
         self,
@@ -81,6 +86,8 @@ class ShareServer(ThreadingHTTPServer):
         self.store = store
         self.upstream = upstream
         self.writing = writing
+        self._open: Counter[str] = Counter()
+        self._opening = Lock()
         self.address_family = AF_INET6 if ":" in host else AF_INET
         try:
             super().__init__((host, port), _Handler)
@@ -101,6 +108,36 @@ class ShareServer(ThreadingHTTPServer):
         """Binds without looking our own name up, which can take seconds and is of no use."""
         TCPServer.server_bind(self)
         self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
+
+    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
+        """Answers in a thread; closes what is more than one client may have, or all of them."""
+        client = client_address[0]
+        with self._opening:
+            there, every = self._open[client], self._open.total()
+            is_more = there >= self.most_of_one or every >= self.most_connections
+            if not is_more:
+                self._open[client] += 1
+        if is_more:
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            self._closed(client)
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
+        """Answers, and counts the end."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._closed(client_address[0])
+
+    def _closed(self, client: str) -> None:
+        with self._opening:
+            self._open[client] -= 1
+            if not self._open[client]:
+                del self._open[client]
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002
         """A client that goes away is not worth a traceback."""

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 
@@ -568,3 +569,17 @@ def test_command_shares_until_it_is_ended(cli, store):
             assert "Traceback" not in process.stderr.read()
         finally:
             process.kill()
+
+
+def test_one_client_cannot_have_all_connections(store, monkeypatch):
+    monkeypatch.setattr(ShareServer, "most_of_one", 2)
+    with sharing(store) as server, ExitStack() as stack:
+        held = [
+            stack.enter_context(socket.create_connection(server.server_address[:2], 10))
+            for _ in range(3)
+        ]
+        assert held[2].recv(1) == b""
+
+        held[0].sendall(b"GET /v2/ HTTP/1.1\r\nConnection: close\r\n\r\n")
+        with held[0].makefile("rb") as answer:
+            assert answer.read().startswith(b"HTTP/1.1 200 ")
