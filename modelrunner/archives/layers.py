@@ -54,6 +54,9 @@ class Words:
 
 
 _CHUNK = 1024 * 1024
+_PACKED = 64 * 1024
+"""Packed bytes that are read at once: what follows a member of them is copied for each member."""
+
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _KINDS: dict[bytes, "Kind"] = {
@@ -185,7 +188,7 @@ class _Unpacked:
 
     def _by_gzip(self) -> Iterator[bytes]:
         # an archive may have several members, one behind the other
-        chunk = self._file.read(_CHUNK)
+        chunk = self._file.read(_PACKED)
         while chunk:
             member = zlib.decompressobj(wbits=31)
             while not member.eof:
@@ -196,15 +199,15 @@ class _Unpacked:
                     raise self._words.error(what) from exc
                 chunk = member.unconsumed_tail
                 if not chunk and not member.eof:
-                    chunk = self._file.read(_CHUNK)
+                    chunk = self._file.read(_PACKED)
                     if not chunk and not piece:
                         raise _cut(self._words)
                 yield piece
-            chunk = (member.unused_data or self._file.read(_CHUNK)).lstrip(b"\0")
+            chunk = (member.unused_data or self._file.read(_PACKED)).lstrip(b"\0")
 
     def _by_zstd(self) -> Iterator[bytes]:
         zstd = _zstd()
-        chunk = self._file.read(_CHUNK)
+        chunk = self._file.read(_PACKED)
         while chunk:
             frame = zstd.ZstdDecompressor()
             while not frame.eof:
@@ -215,11 +218,11 @@ class _Unpacked:
                     raise self._words.error(what) from exc
                 chunk = b""
                 if frame.needs_input and not frame.eof:
-                    chunk = self._file.read(_CHUNK)
+                    chunk = self._file.read(_PACKED)
                     if not chunk:
                         raise _cut(self._words)
                 yield piece
-            chunk = frame.unused_data or self._file.read(_CHUNK)
+            chunk = frame.unused_data or self._file.read(_PACKED)
 
 
 def _zstd() -> Any:  # noqa: ANN401 - a module

@@ -139,7 +139,9 @@ class _Tree:
             IntegrityError: One leads outside by way of another.
         """
         for place in self._links:
-            found = os.path.realpath(self._path(place))
+            found = target_of(self._path(place))
+            if found is None:
+                continue
             if os.path.commonpath((found, self._root)) != str(self._root):
                 raise self.bad("/".join(place), f"is a link that leaves the {self._words.noun}")
 
@@ -334,6 +336,17 @@ def _apply(tree: _Tree, entry: Entry) -> None:
         if exc.errno != errno.ENAMETOOLONG:
             raise
         raise tree.bad(entry.name, "has a path that is too long") from exc
+
+
+def target_of(link: Path) -> str | None:
+    """What a link leads to, there or not; None where no system follows so many links."""
+    try:
+        link.stat()
+    except OSError as exc:
+        if exc.errno == errno.ELOOP:
+            # Python would follow them, each link with a call of its own
+            return None
+    return os.path.realpath(link)
 
 
 def remove_tree(path: Path) -> None:

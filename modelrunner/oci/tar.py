@@ -23,6 +23,7 @@ from modelrunner.wire import parse_count
 _CHUNK = 1024 * 1024
 _LONGEST_EXTRA = 1024 * 1024
 _SPARSE = "GNU.sparse"
+_RECORDS = (b"path", b"linkpath", b"size")
 
 
 class Readable(Protocol):
@@ -125,7 +126,7 @@ class TarEntries:
 
     def _header(self, found: TarInfo, said: Mapping[str, str]) -> TarHeader:
         name = said.get("path", found.name)
-        if found.type == GNUTYPE_SPARSE or any(key.startswith(_SPARSE) for key in said):
+        if found.type == GNUTYPE_SPARSE or _SPARSE in said:
             raise self._errors.sparse(name)
         size: int | None = found.size
         if "size" in said:
@@ -153,16 +154,21 @@ class TarEntries:
     def _records(self, raw: bytes) -> dict[str, str]:
         """The records of a pax header: `LENGTH KEY=VALUE` and a line feed each."""
         found: dict[str, str] = {}
-        while raw.strip(b"\0"):
-            length, space, _ = raw[:24].partition(b" ")
+        raw, at = raw.rstrip(b"\0"), 0
+        while at < len(raw):
+            length, space, _ = raw[at : at + 24].partition(b" ")
             count = parse_count(length.decode("ascii", "replace")) if space else None
-            if count is None or not len(length) + 2 < count <= len(raw):
+            if count is None or not len(length) + 2 < count <= len(raw) - at:
                 raise self._errors.malformed("a damaged pax header")
-            key, equals, value = raw[len(length) + 1 : count].partition(b"=")
+            key, equals, value = raw[at + len(length) + 1 : at + count].partition(b"=")
             if not equals or not value.endswith(b"\n"):
                 raise self._errors.malformed("a damaged pax header")
-            found[_text(key)] = _text(value[:-1])
-            raw = raw[count:]
+            # any number of headers may come before an entry: what nobody asks for is not kept
+            if key in _RECORDS:
+                found[_text(key)] = _text(value[:-1])
+            elif key.startswith(_SPARSE.encode()):
+                found[_SPARSE] = ""
+            at += count
         return found
 
     def _pass_over(self) -> None:

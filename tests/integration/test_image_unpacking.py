@@ -1,9 +1,11 @@
 """Layers of images: what is right in them is unpacked, and nothing gets out of the directory."""
 
 import gzip
+import io
 import os
 import stat
 import tarfile
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,8 +13,10 @@ import pytest
 
 from modelrunner.archives.layers import Limits
 from modelrunner.archives.unpack import LayerFile, unpack
+from modelrunner.disk.inside import InsideFile
 from modelrunner.errors import DigestMismatchError, IntegrityError, UnsupportedArtifactError
 from modelrunner.oci.digest import Digest
+from modelrunner.oci.tar import TarEntries, TarErrors
 from tests.support.images import Item, Packed, directory, hardlink, packed, symlink, tar_of
 
 SECRET = "the content of a file outside"
@@ -295,3 +299,76 @@ def test_a_cut_layer_is_refused(tmp_path: Path, how: Packed) -> None:
 def test_what_is_not_a_layer_is_refused(tmp_path: Path, blob: bytes) -> None:
     with pytest.raises(IntegrityError, match="a layer of the image is not"):
         _unpack_blobs(tmp_path, [blob], [blob])
+
+
+def test_a_chain_of_links_that_no_system_follows_does_no_harm(tmp_path: Path) -> None:
+    links = [symlink(f"l{number}", f"l{number + 1}") for number in range(3000)]
+    root = _unpacked(tmp_path, [Item("l3000", b"x"), *links])
+    assert (root / "l2999").read_text() == "x"
+
+
+def test_a_link_through_a_file_does_no_harm(tmp_path: Path) -> None:
+    root = _unpacked(tmp_path, [Item("f", b"x"), symlink("l", "f/x")])
+    assert (root / "l").readlink() == Path("f/x")
+
+
+def _pax(records: bytes) -> bytes:
+    head = tarfile.TarInfo("pax")
+    head.type, head.size = tarfile.XHDTYPE, len(records)
+    return head.tobuf(tarfile.USTAR_FORMAT) + records + bytes(-len(records) % 512)
+
+
+def test_headers_before_an_entry_take_no_more_memory_the_more_they_are(tmp_path: Path) -> None:
+    size = 1024 * 1024
+    headers = [_pax(b"%d %08d=%s\n" % (size, n, b"a" * (size - 18))) for n in range(16)]
+    blob = b"".join(headers) + tarfile.TarInfo("f").tobuf(tarfile.USTAR_FORMAT)
+    tracemalloc.start()
+    try:
+        _unpack_blobs(tmp_path, [packed(blob, "gzip")], [blob])
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 10 * size
+
+
+class _Counted(bytes):
+    """Bytes that count how many of them are copied."""
+
+    copied = 0
+
+    def __getitem__(self, key):  # type: ignore[no-untyped-def,override]
+        found = super().__getitem__(key)
+        if isinstance(key, slice):
+            _Counted.copied += len(found)
+            return _Counted(found)
+        return found
+
+    def rstrip(self, chars=None):  # type: ignore[no-untyped-def,override]
+        return _Counted(super().rstrip(chars))
+
+
+def test_the_records_of_a_header_are_read_once(tmp_path: Path) -> None:
+    raw = _Counted(b"5 a=\n" * 10_000)
+    errors = TarErrors(AssertionError, AssertionError, AssertionError, AssertionError)  # type: ignore[arg-type]
+    entries = TarEntries(io.BytesIO(), errors)
+    assert entries._records(raw) == {}
+    assert _Counted.copied < 10 * len(raw)
+
+
+@pytest.mark.parametrize("how", ["gzip", "zstd"])
+def test_what_follows_a_member_is_not_copied_for_each_of_many(
+    tmp_path: Path, how: Packed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    read = InsideFile.read
+
+    def counted(self: InsideFile, size: int = -1) -> bytes | None:
+        asked.append(size)
+        return read(self, size)
+
+    monkeypatch.setattr(InsideFile, "read", counted)
+    blob = packed(b"", how) * 100 + packed(tar_of([Item("f", b"x")]), how)
+    root = _unpack_blobs(tmp_path, [blob], [tar_of([Item("f", b"x")])])
+    assert (root / "f").read_text() == "x"
+    # each member takes time by what is read at once
+    assert max(asked) <= 64 * 1024

@@ -462,3 +462,23 @@ def test_a_full_disk_is_said_before_anything_is_unpacked(pulling, monkeypatch):
     what = unpacking.Unpacking(Digest("2" * 64), [unpacking.Packed(blob)])
     with pytest.raises(DiskFullError, match=r"1000 B free, 4\.88 KiB to unpack"):
         unpacking.unpack(pulling.store.layout, what)
+
+
+class _Compared(str):
+    """A text that counts how often it is compared."""
+
+    times = 0
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        _Compared.times += 1
+        return str.__eq__(self, other)
+
+
+def test_links_are_not_compared_with_every_file(tmp_path, monkeypatch):
+    count = 300
+    hashes = {f"f{number}": "" for number in range(count)}
+    links = [(f"l{number}", _Compared(f"f{number}")) for number in range(count)]
+    monkeypatch.setattr(unpacking, "_links", lambda *_: links)
+    assert unpacking._chosen(tmp_path, hashes, None) == {name: name for name in hashes}
+    assert _Compared.times < 2 * count

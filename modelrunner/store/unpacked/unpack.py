@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from modelrunner.archives.layers import Limits, Words
-from modelrunner.archives.unpack import LayerFile, remove_tree
+from modelrunner.archives.unpack import LayerFile, remove_tree, target_of
 from modelrunner.archives.unpack import unpack as make_tree
 from modelrunner.disk.files import TEMPORARY_PREFIX, disk_errors, flush
 from modelrunner.disk.inside import make_directory, make_read_only, open_inside
@@ -153,9 +153,11 @@ def _chosen(root: Path, hashes: Mapping[str, str], below: str | None) -> dict[st
     """
     prefix = "" if below is None else f"{below}/"
     found = {name.removeprefix(prefix): name for name in hashes if name.startswith(prefix)}
+    taken = set(found.values())
     for name, target in _links(root, hashes, prefix):
-        if target not in found.values():
+        if target not in taken:
             found[name] = target
+            taken.add(target)
     if not found:
         where = "" if below is None else f" below /{below}"
         raise UnsupportedArtifactError(
@@ -180,8 +182,9 @@ def _links(root: Path, hashes: Mapping[str, str], prefix: str) -> list[tuple[str
         for name in (*directories, *names):
             path = Path(folder, name)
             if path.is_symlink():
-                target = Path(os.path.realpath(path)).relative_to(top).as_posix()
-                if target in hashes:
+                end = target_of(path)
+                target = None if end is None else Path(end).relative_to(top).as_posix()
+                if target is not None and target in hashes:
                     found.append((path.relative_to(root).as_posix().removeprefix(prefix), target))
     return sorted(found)
 
