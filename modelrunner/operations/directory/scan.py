@@ -115,7 +115,11 @@ def _target(root: Path, link: Path) -> Path:
     Raises:
         UsageError: It leads out of the directory, to nothing, or to a directory.
     """
-    target = link.resolve()
+    try:
+        target = link.resolve()
+    except RuntimeError:
+        # a circle of links, as Python up to 3.12 says it
+        target = link
     if not target.is_relative_to(root):
         raise UsageError(
             f"{_shown(link)} is a symbolic link that leads out of the directory",

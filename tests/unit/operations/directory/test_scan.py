@@ -34,3 +34,10 @@ def test_a_directory_without_end_is_refused(
     write(tmp_path / "many", {f"{number}": b"" for number in range(4)})
     with pytest.raises(UsageError, match="has more than 3 files"):
         scan(tmp_path / "many")
+
+
+def test_links_in_a_circle_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(UsageError, match="is a symbolic link, but not to a file"):
+        scan(tmp_path)
