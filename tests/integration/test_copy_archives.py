@@ -25,9 +25,10 @@ from modelrunner.operations.archive.source import find_parts, open_parts
 from modelrunner.operations.copy.copy import Copying
 from modelrunner.operations.copy.to_registry import RegistryCopier
 from modelrunner.store.store import Store
-from tests.support.artifacts import docker_artifact, image_artifact, index_artifact
+from tests.support.artifacts import Artifact, docker_artifact, image_artifact, index_artifact
 from tests.support.docker_registry import needs_skopeo, skopeo
 from tests.support.gguf import tiny_gguf
+from tests.support.images import MANIFEST, Image, Item, digest_of, symlink, tar_of
 from tests.support.pulling import QUICK, Pulling
 from tests.support.registry import Registry
 from tests.support.signing import Signer, bundle, simple_signature
@@ -218,6 +219,25 @@ def test_store_takes_models_only_and_says_so_before_a_blob_moves(copying, source
         with pytest.raises(UnsupportedArtifactError):
             copying.copy(source.reference(name), "store:ai/x:1")
     assert source.count("GET", "blob") == 0
+
+
+HOSTILE = {
+    "out": (symlink("models/m.gguf", "../../../etc/passwd"), "is a link that leaves the model"),
+    "not weights": (Item("models/m.gguf", b"something else"), "m.gguf is not a GGUF file"),
+}
+
+
+@pytest.mark.parametrize(("item", "message"), HOSTILE.values(), ids=HOSTILE)
+def test_model_that_cannot_be_unpacked_gets_no_name_in_the_store(
+    copying, store, source, item, message
+):
+    says = {"org.containers.type": "ai.image.model.raw"}
+    image = Image([tar_of([item])], annotations=says)
+    blobs = {digest_of(blob): blob for blob in image.blobs}
+    source.add(Artifact(image.manifest, MANIFEST, blobs), "team/car", ["1"])
+    with pytest.raises(IntegrityError, match=message):
+        copying.copy(source.reference("team/car:1"), "store:ai/car:1")
+    assert store.models() == ()
 
 
 def test_stored_model_goes_into_an_archive(copying, store, target, tmp_path, model):

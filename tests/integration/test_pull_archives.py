@@ -464,6 +464,23 @@ def test_a_full_disk_is_said_before_anything_is_unpacked(pulling, monkeypatch):
         unpacking.unpack(pulling.store.layout, what)
 
 
+NOT_WEIGHTS = {
+    "of GGUF": ("tiny.gguf", b"something else", "tiny.gguf is not a GGUF file"),
+    "a pointer": ("model.safetensors", b"version https://git-lfs.github.com/spec/v1\n", "pointer"),
+    "a page": ("model.safetensors", b"<html></html>", "is a web page, not weights"),
+}
+
+
+@pytest.mark.parametrize(("file", "content", "message"), NOT_WEIGHTS.values(), ids=NOT_WEIGHTS)
+def test_weights_in_archives_have_to_be_weights(registry, pulling, file, content, message):
+    layers = [(f"{KITOPS}.model.v1.tar", tar_of([Item(file, content)]), "")]
+    registry.add(typed((f"{KITOPS}.config.v1+json", {}), layers), "team/kit", ["1"])
+    with pytest.raises(ModelRunnerError, match=message) as caught:
+        pulling.pull(registry.reference("team/kit:1"))
+    assert caught.value.exit_code == 6
+    assert pulling.store.models() == ()
+
+
 class _Compared(str):
     """A text that counts how often it is compared."""
 

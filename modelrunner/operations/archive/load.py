@@ -41,7 +41,7 @@ from modelrunner.operations.archive.index import (
 from modelrunner.operations.archive.referrers import ArchiveReferrers, read_in
 from modelrunner.operations.archive.tar import Member, TarStream
 from modelrunner.operations.disk_space import require_room
-from modelrunner.operations.model.contents import require_weights
+from modelrunner.operations.model.contents import require_unpacked, require_weights
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.store.sweep import live_digests
 from modelrunner.store.views import require_names
@@ -279,10 +279,8 @@ class Loader:
         for layer in artifact.layers:
             require_weights(self._store.blobs, name, layer)
         if artifact.is_archived:
-            # what cannot be unpacked gets no name; few models have archives
-            from modelrunner.store.unpacked.unpack import unpack_model
-
-            require_names(unpack_model(self._store.layout, artifact))
+            # what cannot be unpacked gets no name
+            require_unpacked(self._store.blobs, name, artifact)
 
     def _config_of(self, found: Manifest | Index) -> bytes | None:
         """The config of an image, where it has come already; what it says is looked at later."""

@@ -15,7 +15,7 @@ from modelrunner.oci.manifest import Index, Manifest
 from modelrunner.oci.model.artifact import ModelArtifact
 from modelrunner.oci.reference import Reference
 from modelrunner.oci.referrers import Referrer, subject_of
-from modelrunner.operations.model.contents import require_weights
+from modelrunner.operations.model.contents import require_unpacked, require_weights
 from modelrunner.registry.http.file_body import FileContent
 from modelrunner.registry.source import Framed, Outflow, UploadContent
 from modelrunner.store.store import Store
@@ -97,6 +97,9 @@ class StoreSink:
         artifact.config(self.store.blobs.read(manifest.config))
         for layer in artifact.layers:
             require_weights(self.store.blobs, reference.short, layer)
+        if artifact.is_archived:
+            # what cannot be unpacked gets no name
+            require_unpacked(self.store.blobs, reference.short, artifact)
         self.store.add(manifest, [reference], referrers=self._referrers).view()
         return None
 

@@ -9,10 +9,12 @@ from modelrunner.errors import (
     UnsupportedArtifactError,
     UsageError,
 )
+from modelrunner.oci.model.artifact import ModelArtifact
 from modelrunner.oci.model.formats import GGUF, by_suffix
 from modelrunner.oci.model.layers import Layer, Role
 from modelrunner.oci.model.naming import shard_names
 from modelrunner.store.blobs import BlobStore
+from modelrunner.store.views import require_names
 
 _MAGIC = b"GGUF"
 _GGUF_ROLES = (Role.WEIGHTS, Role.PROJECTOR, Role.ADAPTER)
@@ -72,6 +74,23 @@ def require_weights(blobs: BlobStore, name: str, layer: Layer) -> None:
             hint="the artifact is broken: report it to its publisher",
             digest=str(layer.descriptor.digest),
         )
+
+
+def require_unpacked(blobs: BlobStore, name: str, artifact: ModelArtifact) -> None:
+    """Unpack the archives of a model, and accept what comes out of them as of any other.
+
+    Raises:
+        IntegrityError: An archive is damaged or hostile, or a file in it is not what it should be.
+        UnsupportedArtifactError: There is no model in it.
+        DiskFullError, StoreAccessError: It cannot be written.
+    """
+    # few models have archives, and this loads what decompresses
+    from modelrunner.store.unpacked.unpack import unpack_model
+
+    found = unpack_model(blobs.layout, artifact)
+    require_names(found)
+    for layer in found.layers:
+        require_weights(blobs, name, layer)
 
 
 def refuse_other_formats(path: Path) -> None:

@@ -20,7 +20,7 @@ from modelrunner.oci.model.config import ModelConfig
 from modelrunner.oci.model.layers import Layer
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.disk_space import Room
-from modelrunner.operations.model.contents import require_weights
+from modelrunner.operations.model.contents import require_unpacked, require_weights
 from modelrunner.operations.model.resolve import artifact_at
 from modelrunner.operations.model.suggestions import pin, pin_by_content
 from modelrunner.operations.pull.local_copies import Find, bring, nowhere
@@ -227,11 +227,9 @@ class Puller:
             found, kept = ((), None) if beside is None else beside.finish()
             if artifact.is_archived:
                 # what cannot be unpacked gets no name
-                from modelrunner.store.unpacked.unpack import unpack_model
-
                 packed = (layer.descriptor.size for layer in artifact.layers if layer.archived)
                 self.listener(Unpacking(reference.short, sum(packed)))
-                require_names(unpack_model(self.store.layout, artifact))
+                require_unpacked(self.store.blobs, reference.short, artifact)
             names, aliases = self._names(self.store.find(exact), pinned)
 
             def add() -> StoredModel:
