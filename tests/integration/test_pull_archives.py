@@ -14,6 +14,7 @@ import pytest
 from modelrunner.disk.lock import held
 from modelrunner.errors import (
     DiskFullError,
+    MalformedGGUFError,
     ModelRunnerError,
     UnsupportedArtifactError,
 )
@@ -24,7 +25,12 @@ from modelrunner.operations.verify import verify_models
 from modelrunner.store.sweep import leftovers, remove_blobs_of, sweep
 from modelrunner.store.unpacked import unpack as unpacking
 from tests.conftest import CommandLine
-from tests.support.artifacts import OCI_MANIFEST, Artifact, modelpack_artifact
+from tests.support.artifacts import (
+    OCI_MANIFEST,
+    Artifact,
+    modelpack_artifact,
+    plain_artifact,
+)
 from tests.support.docker_registry import docker_registry, needs_docker_registry
 from tests.support.gguf import tiny_gguf
 from tests.support.images import (
@@ -499,3 +505,11 @@ def test_links_are_not_compared_with_every_file(tmp_path, monkeypatch):
     monkeypatch.setattr(unpacking, "_links", lambda *_: links)
     assert unpacking._chosen(tmp_path, hashes, None) == {name: name for name in hashes}
     assert _Compared.times < 2 * count
+
+
+def test_weights_that_are_the_config_too_have_to_be_weights(registry, pulling):
+    artifact = plain_artifact(b"{}", "tiny.gguf")
+    registry.add(artifact, "team/m", ["1"])
+    with pytest.raises(MalformedGGUFError, match=r"tiny\.gguf is not a GGUF file"):
+        pulling.pull(registry.reference("team/m:1"))
+    assert pulling.store.models() == ()

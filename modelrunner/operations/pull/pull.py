@@ -293,7 +293,8 @@ class Puller:
         self._check_config(reference, artifact)
         check = self._file_check(reference, artifact)
         # what is here already may be of an earlier pull that was refused
-        for entry in here:
+        # and a file may be the config, too
+        for entry in (*first, *here):
             check(entry)
         for entry in alone:
             title = titles[entry.digest]
