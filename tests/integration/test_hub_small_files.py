@@ -4,7 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from modelrunner.errors import RegistryAnswerError, UnsupportedArtifactError
+from modelrunner.errors import (
+    MalformedManifestError,
+    RegistryAnswerError,
+    UnsupportedArtifactError,
+)
 from modelrunner.huggingface.repository import HubEntry
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
@@ -89,4 +93,13 @@ def test_a_list_that_goes_on_elsewhere_is_not_taken_for_a_whole_repository(hub, 
 def test_what_is_too_much_is_refused_before_it_is_asked_for(hub, api, entries, message) -> None:
     with pytest.raises(UnsupportedArtifactError, match=message):
         with_digests(api, NAME, Listing("c", {}), entries, lambda *_: {})
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize("path", ["x\ud800.txt", "../x.txt", "/etc/x", "a\nb"])
+def test_paths_that_are_not_to_be_trusted_are_not_asked_for(hub, api, path: str) -> None:
+    listing = Listing("c0ffee", {path: HubEntry(path, 1, "0" * 40)})
+    source = HuggingFaceHub(api, {NAME: listing}, lambda *_: {})
+    with pytest.raises(MalformedManifestError, match="unsafe file path in a layer"):
+        source.resolve(NAME)
     assert hub.requests == []

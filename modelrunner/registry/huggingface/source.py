@@ -28,6 +28,7 @@ from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.hub_address import ALL, Selection, selection_of
 from modelrunner.oci.manifest import Manifest
+from modelrunner.oci.model.paths import checked_path
 from modelrunner.oci.reference import Reference
 from modelrunner.registry.http.blob_stream import Part, blob_stream, range_header
 from modelrunner.registry.huggingface.api import HubApi, Listing
@@ -202,6 +203,9 @@ class HuggingFaceHub:
                 "counts",
                 missing="repository",
             )
+        for entry in chosen:
+            # before it is asked for: no address can be made of some
+            checked_path(entry.path)
         files = with_digests(self._api, reference, listing, chosen, self._known)
         return repository_artifact(files)
 
