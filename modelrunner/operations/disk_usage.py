@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from modelrunner.errors import IntegrityError
@@ -66,13 +66,16 @@ def usage(store: Store, library: Library | None = None) -> DiskUsage:
     size = _size(store, live - of_images - referring)
     # a journal belongs to its download
     stopped = [entry for entry in found if entry.path.suffix != ".journal"]
+    # blobs that were removed while a view without a model had them
+    held = (replace(entry, kind="blob") for entry in found if entry.kind == "view" and entry.size)
+    unreferenced = [*found, *held]
     runtimes = [] if library is None else library.all()
     entries = (
         Usage("Models", len(store.models()), size, 0),
         *([Usage("Referrers", count, _size(store, referring), 0)] if count else ()),
         *_runtimes(store, runtimes, of_images & live),
         _of(stopped, "Incomplete downloads", "partial"),
-        _of(found, "Unreferenced blobs", "blob"),
+        _of(unreferenced, "Unreferenced blobs", "blob"),
         _of(found, "Temporary files", "temporary"),
     )
     folder = store.layout.root

@@ -67,7 +67,8 @@ def sweep(store: Store, *, partials: bool) -> tuple[Leftover, ...]:
         return ()
     root = store.layout.root
     with held(store.layout.lock), store.arrivals_held_off() as still, disk_errors(root):
-        found = _found(store, still=still, partials=partials)
+        # what a view alone has is known while the blobs are there
+        found = tuple(_found(store, still=still, partials=partials))
         return tuple(entry for entry in found if _remove(store.layout, entry))
 
 
@@ -187,7 +188,7 @@ def _found(store: Store, *, still: bool, partials: bool) -> Iterator[Leftover]:
     if live is not None and still:
         alive = {digest.hex for digest in live}
         yield from _dead(store.layout.blobs, alive, "blob")
-        yield from _dead(store.layout.views, alive, "view")
+        yield from _dead_views(store.layout, alive)
         yield from _dead(store.layout.unpacked, alive, "view")
     yield from _temporaries(store.layout)
     yield from _abandoned_trees(store.layout)
@@ -201,6 +202,32 @@ def _dead(folder: Path, alive: set[str], kind: str) -> Iterator[Leftover]:
     for path in _files(folder):
         if _HEX.fullmatch(path.name) and path.name not in alive:
             yield Leftover(path, kind, _size(path))
+
+
+def _dead_views(layout: Layout, alive: set[str]) -> Iterator[Leftover]:
+    """Views of models without a name, with what is freed by them alone.
+
+    Blobs that were removed since live on in the views that have them by a hard link.
+    """
+    dead = list(_dead(layout.views, alive, "view"))
+    counted = {_identity(path) for path in _files(layout.blobs)} if dead else set()
+    for view in dead:
+        size = 0
+        for path in view.path.rglob("*"):
+            if path.is_symlink() or path.is_dir() or _identity(path) in counted:
+                continue
+            counted.add(_identity(path))
+            size += _size(path)
+        yield Leftover(view.path, view.kind, size)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What makes hard links of one file the same; None for one that is gone meanwhile."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _temporaries(layout: Layout) -> Iterator[Leftover]:

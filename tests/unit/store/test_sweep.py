@@ -67,6 +67,21 @@ def test_blobs_and_views_of_a_model_without_a_name_go_with_their_stamps(store, m
     assert list(store.layout.views.iterdir()) == list(store.layout.stamps.iterdir()) == []
 
 
+def test_what_views_alone_have_is_counted_once(store, model):
+    view = model.view()
+    size = (view / "model.gguf").stat().st_size
+    store.untag(model.references)
+    other = store.layout.views / ("1" * 64)
+    other.mkdir()
+    os.link(view / "model.gguf", other / "model.gguf")
+    for blob in store.layout.blobs.iterdir():
+        blob.unlink()
+    left = sum(path.stat().st_size for path in view.rglob("*") if path.is_file())
+    gone = sweep(store, partials=False)
+    assert [kind for kind, _ in kinds(gone)] == ["view"] * 2
+    assert sum(entry.size for entry in gone) == left >= size
+
+
 def test_shared_blobs_stay(store, add, model):
     other = add(docker_artifact(b"other weights", license=b"do as you like"), "ai/other")
     store.forget(model.digest)
