@@ -97,7 +97,7 @@ def _look(source: Source, reference: Reference, model: StoredModel, *, diff: boo
     there = artifact.manifest.digest
     if there == model.digest:
         return Standing(reference, model, there)
-    return Standing(reference, model, there, difference(reference, model.artifact, artifact))
+    return Standing(reference, model, there, difference(reference, model.whole, artifact))
 
 
 def _has_source(reference: Reference, model: StoredModel) -> bool:

@@ -103,12 +103,17 @@ class StoredModel:
         Raises:
             UnsupportedArtifactError: Another tool has put something else here.
         """
-        whole = self._whole()
+        whole = self.whole
         files = files_of(self.layout, self.digest) if whole.is_archived else None
         return whole if files is None else whole.with_files(files)
 
-    def _whole(self) -> ModelArtifact:
-        """The manifest understood as a model, with its archives as they are."""
+    @property
+    def whole(self) -> ModelArtifact:
+        """The manifest understood as a model, with its archives as they are: as registries have it.
+
+        Raises:
+            UnsupportedArtifactError: Another tool has put something else here.
+        """
         try:
             return ModelArtifact.from_manifest(self.manifest)
         except UnsupportedArtifactError:
@@ -173,7 +178,7 @@ class StoredModel:
             IntegrityError: An archive is damaged or hostile.
             DiskFullError, StoreAccessError: It cannot be written.
         """
-        whole = self._whole()
+        whole = self.whole
         if whole.is_archived:
             # few models have archives, and this loads what decompresses
             from modelrunner.store.unpacked.unpack import unpack_model

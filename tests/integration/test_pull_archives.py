@@ -513,3 +513,21 @@ def test_weights_that_are_the_config_too_have_to_be_weights(registry, pulling):
     with pytest.raises(MalformedGGUFError, match=r"tiny\.gguf is not a GGUF file"):
         pulling.pull(registry.reference("team/m:1"))
     assert pulling.store.models() == ()
+
+
+def test_a_lock_is_the_same_whether_the_model_is_unpacked_or_not(
+    registry, cli, gguf, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    registry.add(modelcar(gguf), "team/car", ["1"])
+    name = registry.reference("team/car:1")
+    (tmp_path / "modelrunner.toml").write_text(f'[models]\ncar = "{name}"\n')
+    assert cli("lock").returncode == 0
+    lock = tmp_path / "modelrunner.lock"
+    before = lock.read_bytes()
+    assert cli("pull", "--locked").returncode == 0
+    lock.unlink()
+    assert cli("lock").returncode == 0
+    assert lock.read_bytes() == before
+    assert cli("lock", "--update", "car").returncode == 0
+    assert lock.read_bytes() == before

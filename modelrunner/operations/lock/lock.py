@@ -142,7 +142,7 @@ class Locker:
         model = self.store.find(reference)
         if model is None:
             raise self.store.unreachable(reference)
-        return model.artifact
+        return model.whole
 
     def _there(self, reference: Reference) -> ModelArtifact:
         source = self.source_for(reference)
@@ -150,7 +150,7 @@ class Locker:
         stored = self.store.find(pinned)
         if stored is not None:
             try:
-                return stored.artifact
+                return stored.whole
             except CorruptStoreError:
                 # the registry has it whole
                 pass
