@@ -339,7 +339,7 @@ def _apply(tree: _Tree, entry: Entry) -> None:
 
 
 def target_of(link: Path) -> str | None:
-    """What a link leads to, there or not; None where no system follows so many links."""
+    """What a link leads to, there or not; None where no system follows all of them."""
     try:
         link.stat()
     except OSError as exc:
