@@ -18,6 +18,7 @@ from modelrunner.registry.huggingface.api import HubApi, Listing
 from modelrunner.registry.huggingface.small_files import with_digests
 from modelrunner.registry.huggingface.source import HuggingFaceHub
 from modelrunner.registry.settings import HubAccess
+from tests.support import hugging_face as hugging_face_server
 from tests.support.hugging_face import Hub, Repository, hugging_face
 
 NAME = Reference.parse("hf.co/Org/Many:all")
@@ -103,3 +104,18 @@ def test_paths_that_are_not_to_be_trusted_are_not_asked_for(hub, api, path: str)
     with pytest.raises(MalformedManifestError, match="unsafe file path in a layer"):
         source.resolve(NAME)
     assert hub.requests == []
+
+
+def test_a_list_with_a_file_that_is_not_understood_is_not_a_whole_repository(
+    hub, api, monkeypatch
+) -> None:
+    hub.repositories["Org/Many"] = Repository({"a": b"a", "b": b"b"})
+    of_a_file = hugging_face_server._entry
+
+    def entry(path: str, content: bytes) -> dict[str, object]:
+        return of_a_file(path, content) | ({"size": -1} if path == "b" else {})
+
+    monkeypatch.setattr(hugging_face_server, "_entry", entry)
+    source = HuggingFaceHub(api, {}, lambda *_: {})
+    with pytest.raises(RegistryAnswerError, match="does not list all files"):
+        source.resolve(NAME)

@@ -358,16 +358,19 @@ class HubApi:
 
     def _tree(self, reference: Reference, commit: str) -> Listing:
         found: dict[str, HubEntry] = {}
+        is_understood = True
         url: str | None = f"{self._base(reference)}/tree/{commit}?recursive=true"
         for _page in range(_MOST_PAGES):
             entries, link = self._json(str(url), reference)
-            from modelrunner.registry.huggingface.hub_package import files_in
+            from modelrunner.registry.huggingface.hub_package import count_files, files_in
 
-            found |= {entry.path: entry for entry in files_in(entries)}
+            understood = list(files_in(entries))
+            is_understood = is_understood and len(understood) == count_files(entries)
+            found |= {entry.path: entry for entry in understood}
             url = urljoin(str(url), link) if link else None
             if url is None or origin(url) != origin(self.endpoint.base):
                 break
-        return Listing(commit, found, is_complete=url is None)
+        return Listing(commit, found, is_complete=url is None and is_understood)
 
     def _json(self, url: str, reference: Reference | None) -> tuple[Any, str | None]:
         sent = self._send(url, {"Accept": "application/json"}, self._access.answer_timeout_s)

@@ -128,6 +128,14 @@ def files_in(page: object) -> Iterator[HubEntry]:
                 pass
 
 
+def count_files(page: object) -> int:
+    """How many files a page of a listing has, understood or not."""
+    entries = page if isinstance(page, list) else []
+    return sum(
+        not isinstance(entry, dict) or entry.get("type", "file") == "file" for entry in entries
+    )
+
+
 def repositories_in(page: object) -> Iterator[HubRepository]:
     """The repositories on a page of a search; what cannot be understood is passed over."""
     for entry in page if isinstance(page, list) else []:
