@@ -22,10 +22,14 @@ from modelrunner.system import installation
 from modelrunner.text import os_reason
 
 if TYPE_CHECKING:
-    from zeroconf import Zeroconf
+    from zeroconf import DNSOutgoing, Zeroconf  # type: ignore[attr-defined]
 
 SERVICE = "_modelrunner._tcp.local."
-_LISTEN_S = 1.0
+_LISTEN_S = 1.6
+"""What was said a moment ago is not said again for a second (RFC 6762, section 6)."""
+_ASK_AGAIN_S = 0.3
+_QUERY, _PTR, _IN = 0, 12, 1
+"""A standard query, the type of pointers, and the class of the internet (RFC 1035)."""
 _ANSWER_MS = 800
 _CONNECT_S = 0.5
 _MOST = 16
@@ -155,7 +159,11 @@ def _announced(seconds: float) -> list[tuple[list[str], frozenset[str]]]:
             names[name] = state_change is not ServiceStateChange.Removed
 
         browser = ServiceBrowser(network, SERVICE, handlers=[on_change])
-        time.sleep(seconds)
+        # a browser is silent where another program has just asked, and its first question asks for
+        # an answer to this program alone, which another one on this machine may get instead
+        for pause in (_ASK_AGAIN_S, seconds - _ASK_AGAIN_S):
+            network.send(_question())
+            time.sleep(max(0.0, pause))
         browser.cancel()
         # what does not say where it is in this time is none to wait for
         there = [name for name, is_there in names.items() if is_there]
@@ -163,6 +171,15 @@ def _announced(seconds: float) -> list[tuple[list[str], frozenset[str]]]:
             network.get_service_info(SERVICE, name, timeout=_ANSWER_MS) for name in there[:_MOST]
         ]
         return [(addresses_in(service), fetches_in(service)) for service in services]
+
+
+def _question() -> "DNSOutgoing":
+    # the package has both, and lists neither
+    from zeroconf import DNSOutgoing, DNSQuestion  # type: ignore[attr-defined]
+
+    out = DNSOutgoing(_QUERY)
+    out.add_question(DNSQuestion(SERVICE, _PTR, _IN))
+    return out
 
 
 @contextmanager

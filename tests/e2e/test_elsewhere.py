@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -295,6 +296,18 @@ class TestLan:
             network.close()
         assert done.returncode == 0, done.stderr
         assert "origins" not in json.loads(done.stdout)
+
+    def test_who_listens_while_others_ask_finds_the_same(self) -> None:
+        with socket.socket() as listening:
+            listening.bind(("127.0.0.1", 0))
+            listening.listen(16)
+            place = f"127.0.0.1:{listening.getsockname()[1]}"
+            with (
+                lan.announced("127.0.0.1", listening.getsockname()[1]),
+                ThreadPoolExecutor(4) as pool,
+            ):
+                found = list(pool.map(lambda _number: lan.find(), range(4)))
+        assert [place in {store.authority for store in each} for each in found] == [True] * 4
 
     def test_an_address_that_nobody_reaches_is_not_announced(self, cli: CommandLine) -> None:
         done = cli("share", "--lan", "--host", "::1", "--port", "0")
