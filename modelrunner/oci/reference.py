@@ -344,7 +344,9 @@ def _check_registry(registry: str, text: str) -> None:
     match = re.fullmatch(_HOST, registry)
     if match is None or not 0 < int(match[1] or 1) <= _MAX_PORT:
         raise InvalidReferenceError(
-            f"{text[:200]!r}: {registry[:100]!r} is not a valid registry",
+            f"{registry[:100]!r} is not a valid registry"
+            if registry == text
+            else f"{text[:200]!r}: {registry[:100]!r} is not a valid registry",
             hint="write HOST or HOST:PORT, such as ghcr.io or localhost:5000",
         )
 

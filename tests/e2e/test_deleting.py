@@ -71,12 +71,14 @@ def test_it_asks_on_a_terminal(cli: CommandLine, registry: Registry, tiny: Artif
         ("local/m:1", "local/m:1 is a local name: no registry has it"),
         ("ab" * 32, f"delete needs a model name, got the ID {'ab' * 32}"),
         ("hf.co/a/b:c", "hf.co/a/b:c: the Hugging Face Hub is not an OCI registry"),
+        ("hf.co/a/b", "hf.co/a/b:latest: the Hugging Face Hub is not an OCI registry"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(cli: CommandLine, reference: str, said: str) -> None:
     done = cli("delete", reference, "--yes")
     assert done.returncode in {2, 10}
     assert done.stderr.startswith(f"error: {said}\nhint: ")
+    assert "upload" not in done.stderr
 
 
 @needs_docker_registry
@@ -164,5 +166,7 @@ def test_a_registry_without_a_list_says_so(cli: CommandLine, registry: Registry)
         error(401, "UNAUTHORIZED", "login") if "_catalog" in request.path else handle(request)
     )
     assert cli("search", "--registry", registry.host).returncode == 4
+    path = cli("search", "--registry", f"{registry.host}/team")
+    assert path.stderr.startswith(f"error: '{registry.host}/team' is not a valid registry\nhint: ")
     for words in (["--fits"], ["--source", "dockerhub"]):
         assert cli("search", "--registry", registry.host, *words).returncode == 2

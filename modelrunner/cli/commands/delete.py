@@ -8,8 +8,8 @@ from modelrunner.cli.options import CaFile, Timeout
 from modelrunner.cli.parser.declared import Argument
 from modelrunner.cli.steps.confirm import Yes, confirm
 from modelrunner.cli.steps.network import limited_workspace
-from modelrunner.errors import UsageError
-from modelrunner.oci.reference import Reference, is_whole_id, names_tag
+from modelrunner.errors import UnsupportedArtifactError, UsageError
+from modelrunner.oci.reference import HUGGING_FACE, Reference, is_whole_id, names_tag
 from modelrunner.operations.delete import delete, plan_deletion
 
 
@@ -60,6 +60,7 @@ def _named(text: str) -> Reference:
 
     Raises:
         UsageError: It is an ID, a local name, or names no tag.
+        UnsupportedArtifactError: It is a repository of the Hugging Face Hub.
     """
     if is_whole_id(text):
         raise UsageError(
@@ -72,6 +73,12 @@ def _named(text: str) -> Reference:
         raise UsageError(
             f"{name.short} is a local name: no registry has it",
             hint=f"`modelrunner rm {name.short}` removes it from the local store",
+        )
+    if name.registry == HUGGING_FACE:
+        raise UnsupportedArtifactError(
+            f"{name.short}: the Hugging Face Hub is not an OCI registry",
+            hint=f"`modelrunner rm {name.short}` removes it from the local store; files of a "
+            "repository are deleted on its website",
         )
     if name.digest is None and not names_tag(text):
         raise UsageError(
