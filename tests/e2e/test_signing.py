@@ -172,6 +172,8 @@ def test_a_file_is_attached_discovered_and_removed_with_the_model(
         "places": ["local store", name.partition("/")[0]],
     }
     assert done(cli, "discover", name, "--type", "signature", "-q") == ""
+    none = cli("discover", name, "--type", "signature")
+    assert none.stderr == f"nothing of type signature refers to {name}\n"
     assert done(cli, "discover", name, "--type", "sbom", "-q") == f"{entry['digest']}\n"
     done(cli, "rm", name)
     assert not [path for path in cli.home.rglob("blobs/sha256/*") if path.is_file()]

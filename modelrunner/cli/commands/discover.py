@@ -62,7 +62,8 @@ def discover_referrers(
     ]
     context.console.table(headings, rows, drop=("FILE", "TYPE", "SIZE"))
     if not rows:
-        context.console.say(f"nothing refers to {subject.shown}")
+        of_type = "" if kind is None else f" of type {sanitize_line(kind, _LONGEST)}"
+        context.console.say(f"nothing{of_type} refers to {subject.shown}")
 
 
 def _of_kind(found: Discovered, kind: str) -> Discovered:
