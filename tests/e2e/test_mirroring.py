@@ -256,3 +256,13 @@ def test_a_list_goes_into_an_archive(
     for place in (f"{end}:x/y:1", end):
         refused = cli("mirror", "sync", "-", "--to", place, "--scoped", stdin=b"ai/m:1")
         assert refused.returncode == 2
+
+
+def test_a_list_that_is_missing_is_named(cli: CommandLine, tmp_path: Path) -> None:
+    missing = tmp_path / "none.txt"
+    done = cli("mirror", "sync", str(missing), "--to", "127.0.0.1:9")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"error: cannot read {missing}: no such file or directory\n"
+        "hint: name a lock or a file with one reference per line; - is stdin\n"
+    )

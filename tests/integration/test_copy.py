@@ -239,6 +239,10 @@ def test_tags_are_chosen_by_patterns(source, target, pulling):
         )
     )
     assert sorted(target.tags("ai/m")) == ["1", "135M-F16", "135M-Q4_0"]
+    name = source.reference("team/m")
+    with pytest.raises(ManifestNotFoundError) as none:
+        list(copying(pulling).copy_all(name, target.reference("ai/m"), ["q*", "r*"]))
+    assert str(none.value) == f"{name}: no tag matches q*, r*"
     for words in ([source.reference("team/m:1"), target.reference("ai/m")], ["ai/m", "store:x"]):
         with pytest.raises(UsageError):
             list(copying(pulling).copy_all(*words))

@@ -124,7 +124,9 @@ class Copying:
         ]
         if not wanted:
             raise ManifestNotFoundError(
-                f"{repository.name}: no tags to copy",
+                f"{repository.name}: no tag matches {', '.join(patterns)}"
+                if names and patterns
+                else f"{repository.name}: no tags to copy",
                 hint=f"`modelrunner tags {repository.name}` lists them",
             )
         for name in wanted:

@@ -36,8 +36,8 @@ def read_wanted(path: Path) -> tuple[Reference, ...]:
     except OSError as exc:
         raise UsageError(
             f"cannot read {path}: {os_reason(exc)}",
-            hint=os_hint(exc)
-            or "name modelrunner.lock or a file with one reference per line; - is stdin",
+            hint=(None if isinstance(exc, FileNotFoundError) else os_hint(exc))
+            or "name a lock or a file with one reference per line; - is stdin",
         ) from exc
 
 
