@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @command(
     examples="  modelrunner pull ai/granite-4.0-micro\n"
     "  modelrunner pull ai/smollm2:135M-Q4_K_M ai/embeddinggemma --output models\n"
+    "  modelrunner pull hf.co/ORG/REPO --include '*.safetensors' --output model\n"
     "  modelrunner pull --locked",
     github="Write outputs, annotations and a summary for GitHub Actions.",
 )
