@@ -68,6 +68,38 @@ def test_report_of_a_mirror(
     assert registry.count("GET", "blob") == 0
 
 
+def test_a_mirror_that_is_away_is_tried_once(
+    cli: CommandLine, registry: Registry, target: Registry, tiny: Artifact, project: Path
+) -> None:
+    registry.add(tiny, "team/m", ["1", "2"])
+    (project / "models.txt").write_text(
+        "\n".join(registry.reference(name) for name in ("team/m:1", "team/m:2"))
+    )
+    target.close()
+
+    told = cli("mirror", "sync", "models.txt", "--to", target.host, "--json", "--timeout", "20")
+
+    failed = json.loads(told.stderr.splitlines()[-1])["error"]["results"]
+    assert (told.returncode, told.stdout) == (5, "")
+    assert [each["error"]["code"] for each in failed] == ["registry_unavailable"] * 2
+    assert [request.path for request in registry.requests if "/2" in request.path] == []
+
+
+def test_a_registry_behind_a_mirror_need_not_be_in_reach(
+    cli: CommandLine, registry: Registry, target: Registry, tiny: Artifact
+) -> None:
+    registry.add(tiny, "team/m", ["1"])
+    mirrors = f"registry.invalid=http://{registry.host}"
+
+    done = cli(
+        *("copy", "registry.invalid/team/m:1", target.reference("team/m:1")),
+        MODELRUNNER_MIRRORS=mirrors,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "warning" not in done.stderr
+
+
 @pytest.mark.parametrize("options", [[], ["--scoped"]])
 @pytest.mark.parametrize("prefix", ["", "/mirror/of"])
 def test_pulls_come_from_the_mirror(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
-from modelrunner.errors import ModelRunnerError, UsageError
+from modelrunner.errors import ModelRunnerError, RegistryUnavailableError, UsageError
 from modelrunner.oci.reference import Reference, parse_registry
 from modelrunner.operations.copy.ends import LAYOUTS, End, parse_end
 from modelrunner.operations.copy.origin import Origin
@@ -137,8 +137,13 @@ class MirrorSync:
             wanted: The list.
             dry_run: Look only; what would be copied is `missing`.
         """
+        away: RegistryUnavailableError | None = None
         for reference in wanted:
             target = self.place.registry
+            if away is not None:
+                # each of the others would wait as long as the first has
+                yield NotCopied(reference.short, target, away)
+                continue
             try:
                 name = self.place.name_of(reference)
                 target = str(name)
@@ -147,6 +152,8 @@ class MirrorSync:
                     look = self.copier.look if dry_run else self.copier.copy
                     yield look(origin, name)
             except ModelRunnerError as exc:
+                if isinstance(exc, RegistryUnavailableError) and self.place.registry in exc.message:
+                    away = exc
                 yield NotCopied(reference.short, target, exc)
 
     def _take(self, reference: Reference, target: str) -> None:

@@ -141,7 +141,11 @@ class RegistryOrigin:
         with ExitStack() as stack:
             for place in places:
                 stack.callback(place.source.close)
+            is_answered = False
             for place in places:
+                if is_answered and place.reference == self.name:
+                    # a mirror's answer is as good as its registry's, which may be out of reach
+                    continue
                 try:
                     found = _listed(place, digest, choice)
                 except ModelRunnerError as exc:
@@ -149,6 +153,7 @@ class RegistryOrigin:
                     continue
                 if found.referrers:
                     return found
+                is_answered = True
                 problems += found.problems
         return FoundReferrers(problems=tuple(dict.fromkeys(problems)))
 

@@ -36,8 +36,9 @@ def read_wanted(path: Path) -> tuple[Reference, ...]:
     except OSError as exc:
         raise UsageError(
             f"cannot read {path}: {os_reason(exc)}",
-            hint=(None if isinstance(exc, FileNotFoundError) else os_hint(exc))
-            or "name a lock or a file with one reference per line; - is stdin",
+            hint="name a lock or a file with one reference per line; - is stdin"
+            if isinstance(exc, FileNotFoundError)
+            else os_hint(exc) or "check the file",
         ) from exc
 
 

@@ -17,6 +17,7 @@ from modelrunner.errors import (
     RequestTooLargeError,
     UnauthorizedError,
 )
+from modelrunner.oci.reference import DOCKER_HUB
 from modelrunner.registry.http.connections import Response
 from modelrunner.registry.http.destinations import origin
 from modelrunner.registry.http.endpoint import Endpoint
@@ -180,8 +181,14 @@ def _not_found(codes: set[str], what: str, registry: str, near: list[str]) -> Ma
             registry=registry,
             missing="repository",
         )
+    hint = None
+    if registry != DOCKER_HUB:
+        hint = (
+            "check the name and the tag: "
+            f"`modelrunner search --registry {registry}` lists its repositories"
+        )
     return ManifestNotFoundError(
-        f"{what}: not found on {registry}", registry=registry, missing="manifest"
+        f"{what}: not found on {registry}", hint=hint, registry=registry, missing="manifest"
     )
 
 
