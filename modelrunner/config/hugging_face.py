@@ -35,7 +35,7 @@ def _is_true(environ: Mapping[str, str], name: str) -> bool:
 
 
 def _seconds(environ: Mapping[str, str], name: str) -> int | None:
-    """Seconds; 0 stands for the usual, as for the Hub's tools, and None for what is none."""
+    """Seconds; 0 stands for the usual, as for the Hub's tools, and None for an invalid value."""
     return parse_count(environ.get(name, "").strip() or "0")
 
 

@@ -99,7 +99,7 @@ def estimate_served(shape: ServedShape, load: Load) -> Estimate:
 
 
 def fit_served(shape: ServedShape, load: Load, room: Sequence[Device] | int) -> Fit:
-    """Whether that is available: on the GPUs, or where there are none, on the host.
+    """Whether that is available: on the GPUs, or on the host of a machine without one.
 
     Args:
         shape: The model.

@@ -18,7 +18,6 @@ _SYSTEMS = {"win32": "windows", "darwin": "darwin", "linux": "linux"}
 _PLATFORM = r"[A-Za-z0-9._-]{1,40}(?:/[A-Za-z0-9._-]{1,40}){1,2}"
 _BUILD = r"(?:^|[^a-z0-9])b(\d{3,7})(?![a-z0-9])"
 _VERSION = "org.opencontainers.image.version"
-_CREATED = "org.opencontainers.image.created"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +127,11 @@ def require_image(manifest: Manifest, name: str) -> None:
     Raises:
         UnsupportedArtifactError: It is something else, such as a model.
     """
-    foreign, kind = manifest.foreign, manifest.config.media_type
+    other, kind = manifest.other_layer, manifest.config.media_type
     if manifest.is_image:
         return
     of_image = kind in media_types.IMAGE_CONFIGS
-    odd = foreign.media_type if of_image and foreign is not None else kind
+    odd = other.media_type if of_image and other is not None else kind
     raise UnsupportedArtifactError(
         f"{name} is not an image of a runtime: {sanitize_line(odd, 100)!r}",
         hint="name an image with llama-server, or get a model with `modelrunner pull`",
@@ -169,7 +168,7 @@ def read_config(manifest: Manifest, raw: bytes) -> ImageConfig:
         _environ(config.get("Env")),
         first if isinstance(first, str) else None,
         _text(notes.get(_VERSION)),
-        _text(notes.get(_CREATED)) or _text(value.get("created")),
+        _text(notes.get(media_types.ANNOTATION_CREATED)) or _text(value.get("created")),
     )
 
 

@@ -98,10 +98,10 @@ class Manifest:
     def is_image(self) -> bool:
         """Whether it is of a container image: by its config, and all its layers are archives."""
         known = self.config.media_type in media_types.IMAGE_CONFIGS
-        return known and bool(self.layers) and self.foreign is None
+        return known and bool(self.layers) and self.other_layer is None
 
     @property
-    def foreign(self) -> Descriptor | None:
+    def other_layer(self) -> Descriptor | None:
         """The first layer that is not one of an image; None where all are."""
         others = (entry for entry in self.layers if not re.fullmatch(_LAYER, entry.media_type))
         return next(others, None)

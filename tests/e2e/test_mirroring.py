@@ -44,7 +44,7 @@ def test_report_of_a_mirror(
         f"{one}: {tiny.digest} (11.12 KiB to copy at most)\n"
         f"{two}: {image.digest} (321 B to copy at most)\n"
     )
-    assert target.requests == [] or {each.method for each in target.requests} <= {"GET", "HEAD"}
+    assert {each.method for each in target.requests} <= {"GET", "HEAD"}
 
     done = cli(*words, "--progress", "none")
     assert done.returncode == 3

@@ -109,6 +109,10 @@ def test_the_default_is_set_once(cli: CommandLine, policy: Path, key: Path) -> N
         (("default", "sometimes"), 2, "invalid mode 'sometimes'"),
         (("list", "x"), 2, "`trust list` takes no names"),
         (("test",), 2, "`trust test` needs a model"),
+        (("test", "ai/m", "--key", "KEY"), 2, "`trust test` takes no signers"),
+        (("remove", "ai/*", "--mode", "warn"), 2, "`trust remove` takes no signers"),
+        (("add", "b/*", "--key", "KEY", "--tsa", "KEY"), 2, "--tsa needs --ca"),
+        (("add", "b/*", "--key", "KEY", "--issuer", "x"), 2, "need --identity"),
     ],
 )
 def test_what_cannot_be_done_changes_nothing(

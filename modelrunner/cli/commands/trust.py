@@ -86,8 +86,9 @@ def trust(
         Option(metavar="FILE", help="Trusted root of a Sigstore of one's own, in JSON."),
     ] = None,
     mode: Annotated[
-        RuleMode, Option(help="What to do with a model without a valid signature.")
-    ] = RuleMode.ENFORCE,
+        RuleMode | None,
+        Option(help="What to do with a model without a valid signature (default: enforce)."),
+    ] = None,
 ) -> None:
     """Show and change whose signatures models must have (verify.toml).
 
@@ -95,6 +96,13 @@ def trust(
     """
     policy = PolicyFile(context.settings.policy)
     given = names or []
+    signers = (keys, ca, tsa, identity, issuer, trusted_root, mode)
+    if action is not Action.ADD and any(each is not None for each in signers):
+        raise UsageError(
+            f"`trust {action}` takes no signers",
+            hint="options such as --key and --mode are for `trust add`; to look for the signatures"
+            " of others, use `modelrunner inspect --security REF --key FILE`",
+        )
     if action is Action.LIST:
         _list(context, policy, given)
         return
@@ -105,7 +113,7 @@ def trust(
     if action is Action.ADD:
         wanted = Rule(
             word,
-            mode.value,
+            (mode or RuleMode.ENFORCE).value,
             tuple(keys or ()),
             identity,
             issuer,

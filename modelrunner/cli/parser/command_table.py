@@ -48,7 +48,7 @@ COMMANDS = {
     "discover": Entry(
         "discover:discover_referrers", "List what refers to a model: signatures, SBOMs, ..."
     ),
-    "copy": Entry("copy:copy_model", "Copy models between registries."),
+    "copy": Entry("copy:copy_model", "Copy models between registries and archives."),
     "trust": Entry("trust:trust", "Show, change and test whose signatures models must have."),
     "mirror": Entry("mirror:mirror", "Copy all models of a lock or a list to a registry."),
     "delete": Entry("delete:delete_model", "Delete a tag or a manifest from a registry."),

@@ -87,16 +87,7 @@ def _as_image(context: Context, model: StoredModel, name: Reference) -> StoredMo
 
 
 def _packaged(context: Context, request: PackageRequest) -> StoredModel:
-    from modelrunner.operations.package.package import Ingredients
-
-    ingredients = Ingredients(
-        Path(request.source),
-        request.licenses,
-        request.projector,
-        request.template,
-        request.context,
-        request.other_settings,
-    )
+    ingredients = _ingredients(request)
     way: Way = "link" if request.link else "copy"
     if ingredients.weights.suffix.lower() != ".gguf":
         # most packages are made of a GGUF file
@@ -115,6 +106,20 @@ def _packaged(context: Context, request: PackageRequest) -> StoredModel:
                 context.console.say(f"left out: {listed(found.left_out)}")
             return found.model
     return _made(context, request, ingredients, way)
+
+
+def _ingredients(request: PackageRequest) -> "Ingredients":
+    """What a request names, of files."""
+    from modelrunner.operations.package.package import Ingredients
+
+    return Ingredients(
+        Path(request.source),
+        request.licenses,
+        request.projector,
+        request.template,
+        request.context,
+        request.other_settings,
+    )
 
 
 def _made(
@@ -141,20 +146,11 @@ def _converted(context: Context, request: PackageRequest) -> StoredModel:
         hub_reference,
         ingredients_of,
     )
-    from modelrunner.operations.package.package import Ingredients
     from modelrunner.operations.pull.outcome import Pulled, stored
     from modelrunner.operations.pull.reference import reference_to_pull
 
     if request.kind == "file":
-        ingredients = Ingredients(
-            Path(request.source),
-            request.licenses,
-            request.projector,
-            request.template,
-            request.context,
-            request.other_settings,
-        )
-        return _as_gguf(context, request, ingredients)
+        return _as_gguf(context, request, _ingredients(request))
     is_hub = request.kind == "hub"
     source = request.source
     reference = hub_reference(source) if is_hub else reference_to_pull(context.store, source)

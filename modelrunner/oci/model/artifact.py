@@ -47,7 +47,7 @@ class ModelArtifact:
         family: Whose artifact it is.
         layers: Its layers, the weights first.
         format: The format of the weights, as far as the manifest says it: `gguf`, `safetensors`,
-            ..., `adapter` or `projector` where there are no weights, and else `files`.
+            ..., `adapter` or `projector` of an artifact without weights, or `files`.
     """
 
     manifest: Manifest
@@ -187,7 +187,7 @@ class ModelArtifact:
         Args:
             raw: It.
             read: Returns the content of a small blob, for families whose settings are in layers;
-                without it there are none.
+                without it these have no settings.
 
         Raises:
             MalformedManifestError: It is not what its media type says.

@@ -44,7 +44,7 @@ class About:
         """Return labels, which are annotations too, by their names."""
         said = {
             _KIND[0]: _KIND[1],
-            "org.opencontainers.image.title": self.title,
+            media_types.ANNOTATION_TITLE: self.title,
             f"{media_types.MODEL_LABELS}name": self.name,
             f"{media_types.MODEL_LABELS}digest": None if self.digest is None else str(self.digest),
         }

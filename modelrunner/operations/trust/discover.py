@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelrunner.errors import ModelRunnerError
+from modelrunner.oci import media_types
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
 from modelrunner.oci.referrers import Referrer
@@ -85,7 +86,6 @@ def discover(
 def title_of(referrer: Referrer) -> str | None:
     """Return the file name that what refers to a model gives, if it gives one."""
     titles = (
-        layer.annotations.get("org.opencontainers.image.title")
-        for layer in referrer.manifest.layers
+        layer.annotations.get(media_types.ANNOTATION_TITLE) for layer in referrer.manifest.layers
     )
     return next(filter(None, titles), None)

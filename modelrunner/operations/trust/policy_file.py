@@ -87,6 +87,12 @@ class PolicyFile:
                 f"{self.path} has a rule for {rule.match} already",
                 hint=f"remove it first: `modelrunner trust remove '{rule.match}'`",
             )
+        if rule.tsa and not rule.ca:
+            raise UsageError("--tsa needs --ca", hint="add the --ca whose certificates it dates")
+        if (rule.issuer or rule.trusted_root) and not rule.identity:
+            raise UsageError(
+                "--issuer and --trusted-root need --identity", hint="add --identity WHO"
+            )
         if rule.mode != "off" and not rule.names_signer:
             raise UsageError(
                 "a rule needs a signer",

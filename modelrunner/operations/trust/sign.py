@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from modelrunner.errors import UsageError
+from modelrunner.oci import media_types
 from modelrunner.operations.trust.attach import Attachment, Subject
 from modelrunner.provenance.signing import (
     BUNDLE,
@@ -91,6 +92,6 @@ def sign(
         bundle = sign_statement(
             digest, key, predicate_type=statement.type, predicate=statement.predicate
         )
-    moment = {"org.opencontainers.image.created": format_moment(created.astimezone(UTC))}
+    moment = {media_types.ANNOTATION_CREATED: format_moment(created.astimezone(UTC))}
     annotations = {**moment, **bundle.annotations}
     return Attachment.of_bytes(subject, BUNDLE, bundle.raw, annotations), bundle
