@@ -157,6 +157,8 @@ def other_bytes(handler: BaseHTTPRequestHandler, size: int) -> None:
 
 # what one announces, all on this machine hear
 @pytest.mark.xdist_group("lan")
+# all of them are on one network: each would be found by the others
+@pytest.mark.xdist_group("lan")
 class TestLan:
     """`share --lan` and `pull --lan`."""
 

@@ -443,7 +443,14 @@ def test_a_key_that_is_none_is_told(
 
 
 @pytest.mark.parametrize("form", SIGNED)
-@pytest.mark.parametrize("where", ["a repository", "a shared store", "the local network"])
+@pytest.mark.parametrize(
+    "where",
+    [
+        "a repository",
+        "a shared store",
+        pytest.param("the local network", marks=pytest.mark.xdist_group("lan")),
+    ],
+)
 def test_signatures_count_that_another_source_of_the_content_keeps(
     cli: CommandLine, registry: Registry, model, name, signer, key, form: str, where: str
 ) -> None:
