@@ -197,7 +197,9 @@ const ollama = createOllama({
   baseURL: URL + "/api", headers: { Authorization: "Bearer " + KEY },
 });
 const anthropic = createAnthropic({ baseURL: URL + "/v1", apiKey: KEY });
-const common = { temperature: 0, maxRetries: 0 };
+// Ollama's provider writes the temperature outside of `options`, where its API looks for it
+const settings = { ollama: { options: { temperature: 0, seed: 1, num_predict: 60 } } };
+const common = { temperature: 0, maxRetries: 0, providerOptions: settings };
 const found = {};
 for (const [name, provider] of Object.entries({ ollama, anthropic })) {
   const ask = { ...common, model: provider(MODEL), maxOutputTokens: 60, prompt: QUESTION };
@@ -299,7 +301,7 @@ def test_vercels_library_over_anthropics_and_ollamas_api(server: Endpoint) -> No
     found = run_node(server, OTHER_PROVIDERS_JS, *packages)
     for each in found.values():
         assert "Paris" in each["whole"]
-        assert "Paris" in each["text"]
+        assert each["text"] == each["whole"]
     assert found["ollama"]["city"] in {"Paris", "Rome"}
     assert found["ollama"]["vectors"] == 2
     assert found["anthropic"]["called"] == ["now"]
