@@ -440,7 +440,12 @@ def test_ollamas_own_command_line_works(
     shown = run("show", SMOLLM2)
     assert "completion" in shown
     assert "1024" in shown
-    assert "Paris" in run("run", SMOLLM2, QUESTION)
+    likeliest = tmp_path / "Likeliest"
+    likeliest.write_text(f"FROM {SMOLLM2}\nPARAMETER temperature 0\n")
+    run("create", "likeliest", "-f", str(likeliest))
+    assert "Paris" in run("run", "likeliest", QUESTION)
+    run("rm", "likeliest")
+    assert run("run", SMOLLM2, QUESTION).strip()
     assert SMOLLM2 in run("ps")
     run("stop", SMOLLM2)
     wait_until(lambda: SMOLLM2 not in run("ps"))
