@@ -21,6 +21,8 @@ _FRONT = 1024 * 1024
 _FRONTS = 128
 _HOPELESS = 20.0
 """So many times slower than the others, and a connection is made again."""
+_LAGS = 4.0
+"""So many times slower than the others, and what is left of a short run is taken."""
 _CRAWL = 4.0
 """So many times longer than usual for its last piece, and a connection is given up."""
 
@@ -186,6 +188,8 @@ class Pieces:
             if at >= slowest.end:
                 return None
             ahead = slowest.end - at - 1
+            if ahead >= 1 and self._is_short(slowest, running, now):
+                return None
             if ahead >= 1:
                 taken = (ahead + 1) // 2
                 slowest.end -= taken
@@ -276,6 +280,17 @@ class Pieces:
             return False
         front = self.front_bytes() // self.piece
         return self._waiting[-1][0] >= front + self._longest * max(2, connections)
+
+    def _is_short(self, slowest: Run, running: list[Run], now: float) -> bool:
+        """Whether a run is one of the short ones that keep to the front, and comes as others do.
+
+        What is taken from it is on its way already, and would come twice.
+        """
+        if self._longest >= self.count:
+            return False
+        speed = self._speed(slowest, now)
+        others = (run.speed(now) for run in running if run is not slowest)
+        return speed * _LAGS >= max(self._usual, *others, 1.0)
 
     def _wanted_is_waiting(self) -> bool:
         return any(first <= index < end for index in self._wanted for first, end in self._waiting)

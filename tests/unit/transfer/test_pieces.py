@@ -221,6 +221,22 @@ def test_nobody_runs_far_ahead_of_a_slow_front():
     assert (following.first, following.end) == (8, 10)
 
 
+def test_of_a_short_run_nothing_is_taken_that_comes_as_fast_as_the_others():
+    pieces = Pieces(4 * PIECE, in_order=True)
+    first, second = pieces.claim(2, 0.0), pieces.claim(1, 0.0)
+    assert first is not None
+    assert second is not None
+    second.reached += PIECE // 4
+    read(pieces, first, 2 * PIECE)
+    pieces.give_back(first, 4.0)
+    # on its way already: it would come twice
+    second.reached += PIECE // 4
+    assert pieces.steal(4.0) is None
+    taken = pieces.steal(40.0)
+    assert taken is not None
+    assert ((second.first, second.end), (taken.first, taken.end)) == ((2, 3), (3, 4))
+
+
 def test_who_waits_is_woken_by_the_piece_and_by_the_end():
     pieces = Pieces(20, piece=10)
     run = pieces.claim(1, 0.0)
