@@ -185,10 +185,8 @@ class Pieces:
                 return None if wanted is None else self._take_rest(*wanted, now)
             slowest = max(running, key=lambda run: self._remaining_s(run, now))
             at = max(slowest.reached, slowest.reading - 1) // self.piece
-            if at >= slowest.end:
-                return None
             ahead = slowest.end - at - 1
-            if ahead >= 1 and self._is_short(slowest, running, now):
+            if ahead < 0 or (ahead >= 1 and self._is_short(slowest, running, now)):
                 return None
             if ahead >= 1:
                 taken = (ahead + 1) // 2

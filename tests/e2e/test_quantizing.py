@@ -185,6 +185,8 @@ def test_a_real_model_is_quantized_and_answers(cli: CommandLine, smollm2_gguf: P
     small = json.loads(cli("inspect", "local/smol:small").stdout)
     assert (small["quantization"], small["packaged"]["system"]) == ("MOSTLY_Q2_K", "Be short.")
     assert small["size_bytes"] < shown["size_bytes"]
-    said = cli("run", "local/smol:q", "What is the capital of France?", "--temperature", "0", timeout=600)
+    said = cli(
+        "run", "local/smol:q", "What is the capital of France?", "--temperature", "0", timeout=600
+    )
     assert "Paris" in said.stdout
     assert cli("verify", "--deep").returncode == 0
