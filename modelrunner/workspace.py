@@ -7,12 +7,12 @@ A workspace is never changed: what differs for one command is another workspace.
 import time
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from modelrunner.errors import NotInStoreError, TransferError, UsageError
+from modelrunner.frozen import field, frozen, replace
 
 # late imports: most commands use a part of this, and start without the rest
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def _silent(*_: object) -> None:
     """Do nothing."""
 
 
-@dataclass(frozen=True, eq=False)
+@frozen
 class Workspace:
     """Store, registries and policy, made from the settings when they are first used.
 
@@ -76,6 +76,10 @@ class Workspace:
     on_assumed: "Callable[[Reference], None]" = _silent
     on_retry: OnRetry = _silent
     changes: "tuple[Callable[[Registries], Registries], ...]" = ()
+
+    # none is like another
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
     @property
     def settings(self) -> "Settings":

@@ -9,9 +9,10 @@ containers-registries.conf(5) and containers-registries.conf.d(5).
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from modelrunner.frozen import field, frozen
 
 _LIMIT = 1024 * 1024
 _MOST_FILES = 100
@@ -20,7 +21,7 @@ _MARK = re.compile(rb"^\s*\[\[\s*\"?registry", re.MULTILINE)
 _SYSTEM = Path("/etc/containers/registries.conf")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ContainerMirrors:
     """What the files say.
 

@@ -8,18 +8,15 @@ import re
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from modelrunner.config.containers import ContainerMirrors, container_mirrors
 from modelrunner.config.file import read_config, read_mirrors, read_registries
 from modelrunner.config.hugging_face import hub_access
 from modelrunner.errors import ConfigError
+from modelrunner.frozen import field, frozen, replace
 from modelrunner.registry.settings import HUB_ENDPOINT, HubAccess, RegistrySettings
-
-if TYPE_CHECKING:
-    pass
 
 DEFAULT_PORT = 12434
 DEFAULT_HUB_API = "https://hub.docker.com"
@@ -35,7 +32,7 @@ class Setting(NamedTuple):
     origin: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Settings:
     """All settings, resolved once; only the command line makes them."""
 

@@ -5,16 +5,16 @@ digest, of the registry that was named.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Self
 
 from modelrunner.errors import MalformedManifestError
+from modelrunner.frozen import field, frozen
 from modelrunner.oci.digest import Digest
 
 MAX_SIZE = 1 << 50
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Descriptor:
     """What a blob or manifest is, before anybody has seen it."""
 

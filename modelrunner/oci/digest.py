@@ -2,11 +2,11 @@
 
 import re
 import sys
-from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Self
 
 from modelrunner.errors import MalformedManifestError
+from modelrunner.frozen import frozen
 
 if TYPE_CHECKING:
     import hashlib
@@ -18,7 +18,7 @@ _OWN = "_sha2" if sys.version_info >= (3, 12) else "_sha256"
 """Python's own code for SHA-256, which `hashlib` falls back to where OpenSSL is missing."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@frozen
 class Digest:
     """A SHA-256 digest: 64 lower-case hex digits, nothing else is ever inside."""
 
@@ -55,6 +55,9 @@ class Digest:
 
     def __str__(self) -> str:
         return f"sha256:{self.hex}"
+
+    def __lt__(self, other: "Digest") -> bool:
+        return self.hex < other.hex
 
 
 def _sha256_of(content: bytes) -> str:

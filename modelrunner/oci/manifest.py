@@ -7,10 +7,10 @@ Only the raw bytes have the digest, so they are kept as they came; a manifest of
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Self
 
 from modelrunner.errors import MalformedManifestError
+from modelrunner.frozen import field, frozen
 from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor, annotations_of
 from modelrunner.oci.digest import Digest
@@ -26,7 +26,7 @@ _LAYER = (
 _HALF_CHARACTER = r"\\u[dD][89a-fA-F]"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Manifest:
     """An OCI image manifest, or Docker's of the same shape."""
 
@@ -112,7 +112,7 @@ class Manifest:
         return sum(entry.size for entry in self.blobs)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Index:
     """A list of manifests: one name, several images."""
 

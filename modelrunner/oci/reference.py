@@ -13,10 +13,10 @@ for one.
 """
 
 import re
-from dataclasses import dataclass, field, replace
 from typing import Self
 
 from modelrunner.errors import InvalidReferenceError, MalformedManifestError
+from modelrunner.frozen import field, frozen, replace
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.hub_address import (
     HUB_HOSTS,
@@ -67,7 +67,7 @@ _MAX_PORT = 65_535
 _ID = r"(?:sha256:)?([0-9a-f]{64})|([0-9a-f]{12})"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reference:
     """A parsed and completed model reference.
 

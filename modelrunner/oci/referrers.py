@@ -8,10 +8,10 @@ those that have no subject by their tags.
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
 
 from modelrunner.errors import MalformedManifestError, UsageError
+from modelrunner.frozen import frozen
 from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
@@ -38,7 +38,7 @@ _SIGNING = ("sigstore", "cosign", "signature", "simplesigning", "dsse", "in-toto
 _SILENT = ("", media_types.OCI_EMPTY, media_types.OCI_IMAGE_CONFIG)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Referrer:
     """Something that refers to a manifest.
 

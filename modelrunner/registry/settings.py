@@ -1,7 +1,8 @@
 """What the configuration says of registries and of the Hugging Face Hub: as data."""
 
-from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from modelrunner.frozen import field, frozen
 
 HUB_ENDPOINT = "https://huggingface.co"
 """Where the Hugging Face Hub is."""
@@ -33,7 +34,7 @@ class RegistrySettings(NamedTuple):
         return self.client_cert, self.client_key
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HubAccess:
     """How the Hugging Face Hub may be spoken to: where it is, what it is shown, if it may be asked.
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from modelrunner.errors import TransferError
+from modelrunner.frozen import field, frozen
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest
@@ -27,7 +27,7 @@ def _unheard(_error: TransferError, _attempt: int, _delay: float) -> None:
     pass
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BlobStream:
     """Bytes of a blob from `offset` on: the stream says where it starts, not the caller.
 
@@ -57,7 +57,7 @@ class BlobStream:
             yield bytes(view[:count])
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Outflow:
     """How the bytes of a blob go out.
 
@@ -105,7 +105,7 @@ class UploadContent(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Framed:
     """What the bytes of a blob are read from: a file, and what is put around it.
 
@@ -120,7 +120,7 @@ class Framed:
     after: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Choice:
     """What a source takes for a name that leaves something open.
 

@@ -6,12 +6,12 @@ full reference. Changed under the store's lock and replaced in one step.
 
 import json
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import NamedTuple
 
 from modelrunner.disk.files import disk_errors, write_atomically
 from modelrunner.disk.inside import read_inside
 from modelrunner.errors import CorruptStoreError, InvalidReferenceError, MalformedManifestError
+from modelrunner.frozen import replace
 from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.manifest import parse_json

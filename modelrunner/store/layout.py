@@ -18,7 +18,7 @@ standard does not name.
 
 import json
 import re
-from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from modelrunner.disk.files import TEMPORARY_PREFIX, disk_errors, lasting, write_atomically
@@ -30,6 +30,7 @@ from modelrunner.errors import (
     StoreAccessError,
     StoreVersionError,
 )
+from modelrunner.frozen import frozen
 from modelrunner.oci.digest import Digest
 from modelrunner.text import os_reason
 from modelrunner.wire import parse_json
@@ -45,24 +46,11 @@ _EMPTY_INDEX = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Layout:
     """The places of one store; `root` is the directory with `oci-layout` in it."""
 
     root: Path
-    # a command may ask for thousands of blobs, and each step of a path makes a new object
-    _blobs: Path = field(init=False, repr=False, compare=False)
-    _ingest: Path = field(init=False, repr=False, compare=False)
-    _stamps: Path = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        """Makes the directories' paths, once."""
-        for name, path in (
-            ("_blobs", self.root / "blobs" / "sha256"),
-            ("_ingest", self.root / "ingest"),
-            ("_stamps", self.root / "stamps"),
-        ):
-            object.__setattr__(self, name, path)
 
     @classmethod
     def under(cls, store: Path) -> "Layout":
@@ -89,25 +77,26 @@ class Layout:
         """Locked by each process that changes `index.json` or removes blobs."""
         return self.root / "lock"
 
-    @property
+    # a command may ask for thousands of blobs, and each step of a path makes a new object
+    @cached_property
     def blobs(self) -> Path:
         """The directory of complete blobs."""
-        return self._blobs
+        return self.root / "blobs" / "sha256"
 
-    @property
+    @cached_property
     def ingest(self) -> Path:
         """The directory of arriving blobs."""
-        return self._ingest
+        return self.root / "ingest"
 
     @property
     def arrivals(self) -> Path:
         """Locked, shared, by every process that downloads or packs blobs."""
         return self.ingest / "lock"
 
-    @property
+    @cached_property
     def stamps(self) -> Path:
         """The directory of stamps."""
-        return self._stamps
+        return self.root / "stamps"
 
     @property
     def quarantine(self) -> Path:
@@ -126,36 +115,36 @@ class Layout:
 
     def blob(self, digest: Digest) -> Path:
         """The file of a blob."""
-        return self._blobs / digest.hex
+        return self.blobs / digest.hex
 
     def partial(self, digest: Digest) -> Path:
         """The file of an arriving blob."""
-        return self._ingest / f"{digest.hex}.partial"
+        return self.ingest / f"{digest.hex}.partial"
 
     def journal(self, digest: Digest) -> Path:
         """What is known of an arriving blob."""
-        return self._ingest / f"{digest.hex}.journal"
+        return self.ingest / f"{digest.hex}.journal"
 
     def stamp(self, digest: Digest) -> Path:
         """The stamp of a blob."""
-        return self._stamps / digest.hex
+        return self.stamps / digest.hex
 
     def facts(self, digest: Digest) -> Path:
         """What was read from a blob's GGUF header, for listings."""
-        return self._stamps / f"{digest.hex}.facts"
+        return self.stamps / f"{digest.hex}.facts"
 
     def capabilities(self, digest: Digest) -> Path:
         """What a model was found to be able to do, by its manifest's digest."""
-        return self._stamps / f"{digest.hex}.capabilities"
+        return self.stamps / f"{digest.hex}.capabilities"
 
     def copies(self, digest: Digest) -> Path:
         """How copies of a blob in views looked when they were hashed, a line each."""
-        return self._stamps / f"{digest.hex}.copies"
+        return self.stamps / f"{digest.hex}.copies"
 
     def notes(self, hex_digest: str) -> tuple[Path, ...]:
         """All files that say something of a blob, and go with it."""
         kinds = ("", ".facts", ".capabilities", ".copies")
-        return tuple(self._stamps / f"{hex_digest}{kind}" for kind in kinds)
+        return tuple(self.stamps / f"{hex_digest}{kind}" for kind in kinds)
 
     def view(self, digest: Digest) -> Path:
         """The view of a model, by its manifest's digest."""

@@ -8,9 +8,9 @@ annotation over; where its `prune` has removed the list, nothing is known to ref
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 
 from modelrunner.errors import CorruptStoreError, IntegrityError, MalformedManifestError
+from modelrunner.frozen import replace
 from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest

@@ -7,7 +7,6 @@ first: what is interrupted in between is found by `prune`, never by `find`.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -22,6 +21,7 @@ from modelrunner.errors import (
     StoreAccessError,
     UnsupportedArtifactError,
 )
+from modelrunner.frozen import field, frozen, replace
 from modelrunner.huggingface.names import normalized
 from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor
@@ -50,7 +50,7 @@ from modelrunner.store.views import ensure_view, known_file, known_view
 from modelrunner.text import did_you_mean, sanitize_line
 
 
-@dataclass(frozen=True)
+@frozen
 class StoredModel:
     """One model of the store; what is read from disk is read when it is asked for."""
 

@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from threading import Lock
+
+from modelrunner.frozen import frozen
 
 MOST_CONNECTIONS = 16
 _FEW_CONNECTIONS = 4
@@ -26,7 +27,7 @@ _WHOLE = 16
 """Whole answers in a row after which twice as much is requested."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Limits:
     """What the user allows; None leaves it to the engine.
 

@@ -565,6 +565,7 @@ def named(cli: CommandLine, registry: Registry, tiny: Artifact) -> str:
         ["--help"],
         ["list"],
         ["list", "--json"],
+        ["list", "-q"],
         ["path", "REF"],
         ["tag", "REF", "mine"],
         ["rm", "REF"],
@@ -575,7 +576,9 @@ def test_nothing_heavy_is_imported_that_a_command_does_not_use(
     cli: CommandLine, named: str, arguments: list[str]
 ) -> None:
     command = [named if word == "REF" else word for word in arguments]
-    assert HEAVY & imported(cli, command) == set()
+    loaded = imported(cli, command)
+    assert HEAVY & loaded == set()
+    assert "dataclasses" not in loaded or arguments[0] in {"tag", "rm"}
 
 
 # Packages of the program that a command does without.

@@ -1,7 +1,6 @@
 """`modelrunner pull`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +10,7 @@ from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.cli.steps.network import bytes_per_second, limited_workspace
 from modelrunner.cli.views.pull import Result, RuntimeResult, print_failure, show_all, show_one
 from modelrunner.errors import ModelRunnerError, NotInStoreError, UsageError
+from modelrunner.frozen import frozen, replace
 from modelrunner.operations.pull.outcome import Failed, Outcome
 from modelrunner.operations.pull.placement import Placement, folders
 
@@ -173,7 +173,7 @@ def pull(
     _pull_named(context, references, request, placement, files)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Request:
     """Limits of a pull, the outputs of GitHub Actions, and what refers to models."""
 
@@ -225,7 +225,7 @@ def _placement(
     return Placement(output, "link" if link else "copy" if copy else "auto", force)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Files:
     """Globs that choose files of repositories; none stand for all files."""
 

@@ -1,7 +1,6 @@
 """The state of a transfer, as numbers and in words: shared by all styles."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import assert_never
 
 from modelrunner.events import (
@@ -24,18 +23,15 @@ _SAMPLE_S = 0.1
 _SHORT_S = 0.05
 
 
-@dataclass(slots=True)
 class Tally:
     """The state of a transfer, over all blobs and models."""
 
-    clock: Callable[[], float]
-    total: int = 0
-    settled: int = 0
-    planned: int = 0
-    finished: int = 0
-    moving: dict[str, int] = field(default_factory=dict)
-    awaited: set[str] = field(default_factory=set)
-    samples: list[tuple[float, int]] = field(default_factory=list)
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
+        self.total = self.settled = self.planned = self.finished = 0
+        self.moving: dict[str, int] = {}
+        self.awaited: set[str] = set()
+        self.samples: list[tuple[float, int]] = []
 
     def on_event(self, event: Event) -> None:
         """Handle an event."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from modelrunner.cli.context import Context
@@ -12,6 +11,7 @@ from modelrunner.cli.views.choice import choice_line
 from modelrunner.cli.views.pull import print_failure
 from modelrunner.errors import CanceledByUserError, ModelRunnerError
 from modelrunner.events import Event, Listener, Started
+from modelrunner.frozen import replace
 from modelrunner.oci.model.artifact import ModelArtifact
 from modelrunner.oci.model.config import ModelConfig
 from modelrunner.oci.reference import Reference

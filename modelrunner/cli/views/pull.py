@@ -5,12 +5,12 @@ results only where nothing failed; else one error on stderr has them all.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
 from modelrunner.cli.context import CommandEnd, Context
 from modelrunner.cli.terminal.console import ProgressMode
+from modelrunner.frozen import frozen
 from modelrunner.operations.pull.outcome import Dropped, Failed, Outcome, Pulled
 from modelrunner.units import counted, format_duration, format_size
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from modelrunner.runtime.packaged import Packaged
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Result:
     """One model of a pull.
 
@@ -58,7 +58,7 @@ class Result:
         return {"replaced": self.replaced, "change": self.change}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RuntimeResult:
     """The runtime of a lock: what became of it."""
 

@@ -7,13 +7,13 @@ kept in the store and given no name. Nothing is unpacked and nothing is executed
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Self
 
 from modelrunner.errors import (
     MalformedManifestError,
     UnsupportedArtifactError,
 )
+from modelrunner.frozen import frozen
 from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.manifest import MAX_BYTES, Index, Manifest
@@ -38,7 +38,7 @@ _DIRECTORIES = ("safetensors", "mlx", ADAPTER, FILES)
 """Formats of several files, which programs open by the name of their directory."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ModelArtifact:
     """A model; `weights` are in the order of the shards.
 

@@ -10,9 +10,9 @@ of the artifact's maker: shown, never calculated with.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, Self, get_args
 
+from modelrunner.frozen import field, frozen, replace
 from modelrunner.oci import media_types
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import parse_json
@@ -37,7 +37,7 @@ class Said(NamedTuple):
     context: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ModelConfig:
     """The facts of a config blob; None is unknown.
 

@@ -6,7 +6,6 @@ models.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
 
 from modelrunner.errors import (
     IntegrityError,
@@ -14,6 +13,7 @@ from modelrunner.errors import (
     ModelRunnerError,
     UnsupportedArtifactError,
 )
+from modelrunner.frozen import replace
 from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.manifest import Index, Manifest
@@ -35,14 +35,14 @@ _IMAGES = 4
 _SHOWN = 6
 
 
-@dataclass(slots=True)
 class _Findings:
     """What an index has: models, and why the rest is none."""
 
-    models: list[ModelArtifact] = field(default_factory=list)
-    images: list[Manifest] = field(default_factory=list)
-    errors: list[ModelRunnerError] = field(default_factory=list)
-    looked_at: int = 0
+    def __init__(self) -> None:
+        self.models: list[ModelArtifact] = []
+        self.images: list[Manifest] = []
+        self.errors: list[ModelRunnerError] = []
+        self.looked_at = 0
 
 
 def artifact_at(

@@ -1,10 +1,10 @@
 """What `list` shows: the models of a store as rows of facts, out of manifest and config."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from modelrunner.errors import ModelRunnerError
+from modelrunner.frozen import replace
 from modelrunner.oci.model.config import ModelConfig
 from modelrunner.oci.referrers import Referrer
 from modelrunner.operations.model.header_facts import header_facts

@@ -6,7 +6,6 @@ digest of a file stands that of its path, size and time, which only measurements
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -17,6 +16,7 @@ from modelrunner.errors import (
     UnsupportedArtifactError,
     UsageError,
 )
+from modelrunner.frozen import field, frozen
 from modelrunner.gguf.header import Header
 from modelrunner.gguf.metadata import Metadata
 from modelrunner.gguf.reader import read_header
@@ -37,7 +37,7 @@ from modelrunner.store.store import Store, StoredModel
 from modelrunner.text import file_text, sanitize_line, with_article
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class FileModel(StoredModel):
     """GGUF files as a model.
 
@@ -47,9 +47,9 @@ class FileModel(StoredModel):
         about: The bytes of its config.
     """
 
-    files: Mapping[Digest, Path]
-    made: Manifest
-    about: bytes
+    files: Mapping[Digest, Path] = field(kw_only=True)
+    made: Manifest = field(kw_only=True)
+    about: bytes = field(kw_only=True)
 
     is_stored: ClassVar[bool] = False
 

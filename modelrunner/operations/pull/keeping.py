@@ -1,9 +1,9 @@
 """What a pull keeps of that which refers to its models: as data, without what fetches it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from modelrunner.frozen import frozen
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
 from modelrunner.oci.referrers import ReferrerChoice
@@ -26,7 +26,7 @@ def _usual(wanted: ReferrerChoice) -> "Allowance":
     return allowance_for(wanted)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Keeping:
     """What a pull keeps of that which refers to its models.
 

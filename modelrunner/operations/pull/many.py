@@ -8,13 +8,13 @@ first one brings it, and the others find it here.
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Thread
 
 from modelrunner.errors import ModelRunnerError
 from modelrunner.events import Event
+from modelrunner.frozen import replace
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.model.artifact import ModelArtifact
 from modelrunner.oci.model.config import ModelConfig

@@ -2,10 +2,10 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from modelrunner.errors import ModelRunnerError
+from modelrunner.frozen import field, frozen, replace
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from modelrunner.operations.pull.referrers import ReferrersKept
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pulled:
     """What a pull came to.
 
@@ -76,7 +76,7 @@ def kept_bytes(store: Store, begun: Mapping[str, int]) -> int:
     return found
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Failed:
     """A model that did not come."""
 
@@ -91,7 +91,7 @@ class Failed:
         return self.error.about(name)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Dropped:
     """A model that was not brought to its end, because another one failed."""
 

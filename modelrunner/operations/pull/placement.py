@@ -1,11 +1,11 @@
 """The directories that the files of pulled models are placed in, and how."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelrunner.errors import ModelRunnerError
+from modelrunner.frozen import frozen
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.pull.outcome import Failed, Outcome, Pulled
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from modelrunner.store.adopt import Way
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Placement:
     """Where and how files are placed; without a directory nothing is.
 

@@ -7,11 +7,11 @@ meanwhile changes nothing. What is here already is not moved again.
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from modelrunner.errors import CorruptStoreError, MalformedManifestError, RemovedMeanwhileError
 from modelrunner.events import Finished, Listener, Planned, Skipped, Unpacking, ignore
+from modelrunner.frozen import field, frozen, replace
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest
@@ -45,7 +45,7 @@ _MANY = 4
 """So many small blobs come together; fewer would need connections of their own for that."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pinned:
     """What a name stands for, and where that was found out; without a source it is here.
 
@@ -83,7 +83,7 @@ def _usual_backoff() -> "Backoff":
     return Backoff()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Puller:
     """Pulls models into one store.
 

@@ -1,10 +1,10 @@
 """The reference that a pull resolves, out of what was typed."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from modelrunner.errors import ModelNotFoundError, UsageError
+from modelrunner.frozen import replace
 from modelrunner.oci.hub_address import selection_tag
 from modelrunner.oci.reference import (
     HUGGING_FACE,
