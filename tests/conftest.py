@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 
 from modelrunner.store.store import Store
 from tests.support import docker_daemon as docker_daemons
-from tests.support import forked
+from tests.support import forked, haste
 from tests.support.fixtures import script
 from tests.support.modules import folder_of
 from tests.support.shared import made_once
@@ -147,6 +147,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.line(f"{reason}:")
         for name in sorted(dict.fromkeys(name.partition("[")[0] for name in names)):
             terminalreporter.line(f"  {name}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def hasty_disk() -> Iterator[None]:
+    """No test waits for a disk to have what is written."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", haste.flushed)
+        yield
 
 
 _USERS = itertools.count()

@@ -136,7 +136,7 @@ def lying_store(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[in
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     try:
         with lan.announced("127.0.0.1", server.server_address[1]):

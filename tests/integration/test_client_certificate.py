@@ -49,7 +49,7 @@ def address(certificate):
     context.verify_mode = ssl.CERT_REQUIRED
     with Quiet(("127.0.0.1", 0), Greeting) as server:
         server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         yield f"localhost:{server.server_address[1]}"
         server.shutdown()

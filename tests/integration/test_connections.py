@@ -46,7 +46,7 @@ def server():
     with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
         server.asked, server.ports = [], set()
         server.place = f"127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         yield server
         server.shutdown()

@@ -33,7 +33,7 @@ def nonsense():
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Nonsense) as server:
         server.daemon_threads = True
         server.spare_manifest = True
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         yield server
         server.shutdown()

@@ -50,7 +50,7 @@ class _Page(BaseHTTPRequestHandler):
 def page_of(name: str) -> Iterator[tuple[Page, str]]:
     """A page under a name that is not this machine's, and its origin."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Page)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     flags = (f"--host-resolver-rules=MAP {name} 127.0.0.1", "--ignore-certificate-errors")
     try:

@@ -52,7 +52,7 @@ def registry():
 def proxy(registry):
     with ThreadingHTTPServer(("127.0.0.1", 0), Forward) as server:
         server.registry, server.asked = registry.host, []
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         yield server
         server.shutdown()
@@ -116,7 +116,7 @@ def test_proxy_that_requires_a_login_is_told_as_such(cli, plain):
     if plain:
         (cli.home / "config.toml").write_text('[registries."registry.test"]\ninsecure = true\n')
     with ThreadingHTTPServer(("127.0.0.1", 0), Asking) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         address = f"http://127.0.0.1:{server.server_address[1]}"
         done = cli("pull", "registry.test/team/model:1", http_proxy=address, https_proxy=address)

@@ -55,7 +55,8 @@ def load() -> None:
 
 
 def hurry() -> None:
-    """Has commands wait a fraction of what they would before they try again, or give up.
+    """Has commands wait a fraction of what they would before they try again, or give up, and not
+    for the disk.
 
     How long they wait is tested where the clock is a test's own.
     """
@@ -70,6 +71,7 @@ def hurry() -> None:
 
     retry.Backoff.delay = soon
     import_module("modelrunner.runtime.backends.external")._PATIENCE_S = 1.0
+    os.fsync = import_module("tests.support.haste").flushed
 
 
 def serve(asked: socket.socket) -> bool:

@@ -82,7 +82,7 @@ def hugging_face() -> Iterator[Hub]:
     hub = Hub()
     servers = [_server("127.0.0.1", _hub_handler(hub)), _server("127.0.0.2", _cdn_handler(hub))]
     hub.url, hub.cdn = (f"http://{s.server_address[0]}:{s.server_address[1]}" for s in servers)
-    threads = [threading.Thread(target=server.serve_forever) for server in servers]
+    threads = [threading.Thread(target=server.serve_forever, args=(0.02,)) for server in servers]
     for thread in threads:
         thread.start()
     yield hub

@@ -32,6 +32,7 @@ from modelrunner.serve.library import Library
 from modelrunner.serve.models import Kind, Served
 from modelrunner.serve.pool import ModelPool, StartHistory
 from modelrunner.serve.process.certificate import Certificate
+from tests.support import haste
 from tests.support.openai_server import OpenAIServer
 
 CONTROL_KEY = "control"
@@ -236,7 +237,11 @@ def gateway(
     certificate: Certificate | None = None,
 ) -> Iterator[Running]:
     """The block in which models are served, by a thread of this process."""
-    with TemporaryDirectory() as folder, listen("127.0.0.1", 0) as listener:
+    with (
+        haste.gateways(),
+        TemporaryDirectory() as folder,
+        listen("127.0.0.1", 0) as listener,
+    ):
         logs = Path(folder) / "0"
         pool = ModelPool(
             runtime, models, logs, budget, keep_alive, strict=strict, history=history, gpus=gpus
