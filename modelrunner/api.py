@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from modelrunner.memory.devices.device import Device
     from modelrunner.oci.model.artifact import ModelArtifact
     from modelrunner.oci.model.config import ModelConfig
+    from modelrunner.operations.pull.locked import Check
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,11 +294,12 @@ def pull_locked(
     if timeout is not None:
         workspace = workspace.within(timeout)
 
-    def fetch(references: Sequence[Reference]) -> Sequence[Outcome]:
+    def fetch(references: Sequence[Reference], also: "Check | None") -> Sequence[Outcome]:
         from modelrunner.operations.pull.many import pull_many
         from modelrunner.transfer.limits import Limits
 
-        puller = workspace.puller(listener, Limits(connections, rate))
+        checking = workspace if also is None else workspace.checking(also)
+        puller = checking.puller(listener, Limits(connections, rate))
         return pull_many(puller, references, fail_fast=False, on_outcome=lambda _: None)
 
     project = Project.at(None if file is None else Path(file))

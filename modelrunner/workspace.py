@@ -18,6 +18,8 @@ from modelrunner.frozen import field, frozen, replace
 if TYPE_CHECKING:
     from modelrunner.config.settings import Settings
     from modelrunner.events import Listener
+    from modelrunner.lockfile.lock import Lock, LockedModel
+    from modelrunner.lockfile.signer import LockedSigner
     from modelrunner.memory.devices.device import Device
     from modelrunner.oci.digest import Digest
     from modelrunner.oci.manifest import Index, Manifest
@@ -34,12 +36,15 @@ if TYPE_CHECKING:
     from modelrunner.operations.package.push import Pusher
     from modelrunner.operations.pull.fit import Fitted, Fitting
     from modelrunner.operations.pull.keeping import Keeping
-    from modelrunner.operations.pull.locked import LockedPuller
-    from modelrunner.operations.pull.outcome import Outcome
+    from modelrunner.operations.pull.locked import Check, Fetch, LockedPuller
     from modelrunner.operations.pull.pull import Puller
     from modelrunner.operations.runtimes.install import Installer
     from modelrunner.operations.runtimes.locked import RuntimePuller
     from modelrunner.operations.trust.gate import Guard
+    from modelrunner.operations.trust.locked import SignerRecorder
+    from modelrunner.operations.trust.prove import Prover
+    from modelrunner.operations.trust.signatures import Signers
+    from modelrunner.provenance.policy import Policy
     from modelrunner.registry.oci.referrers import Allowance, ReferrerPlace
     from modelrunner.registry.registries import Registries
     from modelrunner.registry.source import Choice, Source
@@ -67,6 +72,7 @@ class Workspace:
         on_assumed: Called with a full name where a short one was completed.
         on_retry: Called before a request is retried.
         changes: What this run changes of the registries that the settings make.
+        also_check: Refuses models, besides the policy.
     """
 
     load: "Callable[[], Settings]"
@@ -76,6 +82,7 @@ class Workspace:
     on_assumed: "Callable[[Reference], None]" = _silent
     on_retry: OnRetry = _silent
     changes: "tuple[Callable[[Registries], Registries], ...]" = ()
+    also_check: "Check | None" = None
 
     # none is like another
     __eq__ = object.__eq__
@@ -174,6 +181,10 @@ class Workspace:
         stores = LanStores(find)
         return self._with(lambda found: replace(found, also=tuple(others), lan_stores=stores))
 
+    def checking(self, also: "Check") -> Self:
+        """Return this workspace, where this refuses models too, besides the policy."""
+        return replace(self, also_check=also)
+
     def _with(self, change: "Callable[[Registries], Registries]") -> Self:
         return replace(self, changes=(*self.changes, change))
 
@@ -247,8 +258,8 @@ class Workspace:
 
     @cached_property
     def guarded(self) -> bool:
-        """Whether there is a policy; most have none."""
-        return self.settings.has_policy
+        """Whether models are checked, by a policy or a lock; most are not."""
+        return self.settings.has_policy or self.also_check is not None
 
     def check(self, reference: "Reference", manifest: "Manifest | Index") -> None:
         """Accept a model, or the image of a runtime, that the policy lets in.
@@ -260,19 +271,51 @@ class Workspace:
         guard = self._guard
         if guard is not None:
             guard.check(reference, manifest)
+        if self.also_check is not None:
+            self.also_check(reference, manifest)
+
+    def prove_locked(
+        self, lock: "Lock", locked: "LockedModel", manifest: "Manifest | Index"
+    ) -> None:
+        """Accept a model that is signed by those whom a lock records.
+
+        Raises:
+            UnverifiedError: It is not.
+            AccessError, TransferError: Its registry does not answer.
+        """
+        from modelrunner.operations.trust.records import Records, all_noted
+
+        if all_noted(Records(self.settings.verified), locked):
+            return
+        from modelrunner.operations.trust.locked import LockProver
+
+        LockProver(self._prover, self._policy).check(lock, locked, manifest)
 
     @cached_property
-    def _guard(self) -> "Guard | None":
-        if not self.guarded:
-            return None
-        # most have no policy
-        from modelrunner.operations.trust.gate import guard_at
+    def _policy(self) -> "Policy":
+        from modelrunner.provenance.policy import Policy, read_policy
+
+        return read_policy(self.settings.policy) if self.settings.has_policy else Policy("off", ())
+
+    @cached_property
+    def _prover(self) -> "Prover":
+        from modelrunner.operations.trust.prove import Prover
+        from modelrunner.operations.trust.records import Records
 
         def ask(reference: "Reference") -> "Sequence[ReferrerPlace]":
             self.require_network(f"checking the signature of {reference.short}")
             return self.registries.referrers_of(reference)
 
-        return guard_at(self.settings.policy, self.store, ask, self.settings.verified, self.warn)
+        return Prover(self.store, ask, Records(self.settings.verified))
+
+    @cached_property
+    def _guard(self) -> "Guard | None":
+        if not self.settings.has_policy:
+            return None
+        # most have no policy
+        from modelrunner.operations.trust.gate import guard_at
+
+        return guard_at(self.settings.policy, self._prover, self.warn)
 
     def require_network(self, what: str) -> None:
         """Refuse what needs the network where it is ruled out.
@@ -416,21 +459,51 @@ class Workspace:
 
         return Keeping(ask, wanted, insists=referrers is not None)
 
-    def locker(self, say: Callable[[str], None]) -> "Locker":
+    def locker(
+        self,
+        say: Callable[[str], None],
+        signers: "Callable[[], Signers] | None" = None,
+        *,
+        unsigned: bool = False,
+    ) -> "Locker":
         """Return what pins the models of a project.
 
         Args:
             say: Takes a line about each variant that was chosen because it fits.
+            signers: Whose signatures every model has to have; None for the policy's, or those of
+                the lock before.
+            unsigned: Whether nobody's signatures are asked for and recorded.
         """
         from modelrunner.operations.lock.fitting import LockFitting
         from modelrunner.operations.lock.lock import Locker
 
         fitting = LockFitting(self.fitted, self.estimator, say)
-        return Locker(self.store, self.source_for, fitting.choose, fitting.check, self.offline)
+        locker = Locker(self.store, self.source_for, fitting.choose, fitting.check, self.offline)
+        if unsigned:
+            return replace(locker, records_kept=True)
+
+        @cache
+        def recorder() -> "SignerRecorder":
+            # few locks have signers
+            from modelrunner.operations.trust.locked import SignerRecorder
+            from modelrunner.operations.trust.signatures import Signers
+
+            asked = Signers() if signers is None else signers()
+            ask = None if self.offline else self.registries.referrers_of
+            return SignerRecorder(self.store, ask, self._policy, asked, self.warn)
+
+        def record(
+            reference: "Reference", manifest: "Manifest", before: "Sequence[LockedSigner]"
+        ) -> "tuple[LockedSigner, ...]":
+            if signers is None and not before and not self.settings.has_policy:
+                return ()
+            return recorder().record(reference, manifest, before)
+
+        return replace(locker, record=record, records_kept=signers is not None)
 
     def locked_puller(
         self,
-        fetch: "Callable[[Sequence[Reference]], Sequence[Outcome]]",
+        fetch: "Fetch",
         on_gone: Callable[[str], None] = _silent,
     ) -> "LockedPuller":
         """Return what pulls the models that a lock pins.
@@ -446,6 +519,7 @@ class Workspace:
             offline=self.offline,
             fetch=fetch,
             check=self.check if self.guarded else None,
+            prove=self.prove_locked,
             warn=self.warn,
             on_gone=on_gone,
         )

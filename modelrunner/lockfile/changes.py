@@ -1,7 +1,7 @@
 """Comparing: whether a lock satisfies an intent, and what differs between two locks of a model."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from modelrunner.lockfile.intent import Fit, Intent, ModelIntent
@@ -137,8 +137,9 @@ class Change:
             return self.kind
         roles = sorted({blob.role for blob in (*self.gone, *self.new)})
         if not roles:
-            same = self.before.manifest == self.after.manifest
-            return "reference" if same else "manifest only"
+            if self.before.manifest != self.after.manifest:
+                return "manifest only"
+            return "signers" if _signers_only(self.before, self.after) else "reference"
         if roles == [IMAGE]:
             return IMAGE
         # a config lists what the model consists of, and so follows every other change
@@ -158,6 +159,12 @@ def changes(before: Lock, after: Lock) -> tuple[Change, ...]:
     found = [Change(name, before.get(name), after.get(name)) for name in names]
     found.append(Change(RUNTIME, before.runtime, after.runtime))
     return tuple(change for change in found if change.before != change.after)
+
+
+def _signers_only(before: LockedModel | LockedRuntime, after: LockedModel | LockedRuntime) -> bool:
+    if isinstance(before, LockedRuntime) or isinstance(after, LockedRuntime):
+        return False
+    return before != after and replace(before, signed=after.signed) == after
 
 
 _Locked = LockedModel | LockedRuntime

@@ -166,7 +166,7 @@ def _lines_of(text: str) -> Mapping[str, int]:
         # what is written further right is no key, and would take long to look at
         line = whole[:_WIDTH]
         if header := re.match(_HEADER, line):
-            table = key = _plain(header[2])
+            table = key = _within(counts, _plain(header[2]))
             if header[1] == "[[":
                 table = key = _numbered(counts, table)
         elif re.match(_ITEM, line):
@@ -186,6 +186,14 @@ def _lines_of(text: str) -> Mapping[str, int]:
 def _numbered(counts: dict[str, int], name: str) -> str:
     counts[name] = counts.get(name, -1) + 1
     return f"{name}.{counts[name]}"
+
+
+def _within(counts: dict[str, int], name: str) -> str:
+    """The path of a table; `[[model.signed]]` is in the last `[[model]]`."""
+    first, *rest = name.split(".")
+    for part in rest:
+        first += f".{counts[first]}.{part}" if first in counts else f".{part}"
+    return first
 
 
 def _plain(key: str) -> str:

@@ -1,7 +1,8 @@
 """`modelrunner.lock`: which content the models of a project are, written the same way every time.
 
 ```toml
-version = 1                                  # 2 with a runtime, which older programs do not know
+version = 1                                  # 2 with a runtime, 3 with signers: older programs
+                                             # do not know them, and refuse the file
 
 [[model]]
 name = "chat"
@@ -15,6 +16,11 @@ blobs = [
   { digest = "sha256:...", size = 470, media_type = "...", role = "config" },
   { digest = "sha256:...", size = 20992472, media_type = "...", role = "weights", name = "m.gguf" },
 ]
+
+[[model.signed]]                             # each signer that was verified when it was locked
+key = "..."
+public_key = "..."
+signature = "sha256:..."
 
 [runtime]
 ref = "ghcr.io/ggml-org/llama.cpp:server-vulkan-b11434"
@@ -36,6 +42,7 @@ from typing import TYPE_CHECKING
 from modelrunner.errors import LockError
 from modelrunner.lockfile.intent import Fit
 from modelrunner.lockfile.runtime import LockedImage, LockedRuntime
+from modelrunner.lockfile.signer import LockedSigner, facts_of
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import HUGGING_FACE, Reference
@@ -47,6 +54,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 VERSION_WITH_RUNTIME = 2
+VERSION_WITH_SIGNERS = 3
 CONFIG = "config"
 _HEADER = "# Written by `modelrunner lock` from modelrunner.toml. Check it in; do not edit it."
 
@@ -83,6 +91,7 @@ class LockedModel:
         format: Docker's family, or CNCF ModelPack.
         blobs: The config first, the rest by role and name.
         fit: What it had to fit into when it was chosen.
+        signed: Who had signed it, in order; each of them still has to.
         line: Where it is written; 0 where it is not written yet.
     """
 
@@ -93,6 +102,7 @@ class LockedModel:
     blobs: tuple[LockedBlob, ...]
     fit: Fit | None = None
     line: int = field(default=0, compare=False)
+    signed: tuple[LockedSigner, ...] = ()
 
     @classmethod
     def of(
@@ -143,7 +153,10 @@ class Lock:
     def emit(self) -> str:
         """The file, the same for the same facts."""
         models = sorted(self.models, key=lambda model: model.name)
-        version = VERSION if self.runtime is None else VERSION_WITH_RUNTIME
+        version = version_of(
+            has_runtime=self.runtime is not None,
+            has_signers=any(model.signed for model in models),
+        )
         blocks = [f"{_HEADER}\nversion = {version}\n", *("\n".join(_block(m)) for m in models)]
         if self.runtime is not None:
             blocks.append("\n".join(_runtime_block(self.runtime)))
@@ -165,6 +178,13 @@ class Lock:
         for model in self.models:
             found |= {blob.digest: blob.descriptor for blob in model.blobs}
         return tuple(found[digest] for digest in sorted(found))
+
+
+def version_of(*, has_runtime: bool, has_signers: bool) -> int:
+    """The version of a lock: the oldest that knows what is in it."""
+    if has_signers:
+        return VERSION_WITH_SIGNERS
+    return VERSION_WITH_RUNTIME if has_runtime else VERSION
 
 
 def in_order(blobs: list[LockedBlob]) -> tuple[LockedBlob, ...]:
@@ -223,6 +243,16 @@ def _block(model: LockedModel) -> Iterator[str]:
             f" media_type = {quoted(blob.media_type)}, role = {quoted(blob.role)}{name} }},"
         )
     yield "]\n"
+    for signer in model.signed:
+        yield "[[model.signed]]"
+        for key, value in facts_of(signer):
+            if isinstance(value, str):
+                yield f"{key} = {quoted(value)}"
+            else:
+                yield f"{key} = ["
+                yield from (f"  {quoted(each)}," for each in value)
+                yield "]"
+        yield ""
 
 
 def _runtime_block(runtime: LockedRuntime) -> Iterator[str]:

@@ -4,6 +4,8 @@ Errors name the line. A lock is never repaired in silence: it is a promise about
 content, and somebody has changed it.
 """
 
+import base64
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,14 +20,16 @@ from modelrunner.lockfile.document import Document, Kind, parse_document, read_d
 from modelrunner.lockfile.intent import MAX_CONTEXT, MAX_VRAM, NAME, Fit, is_number
 from modelrunner.lockfile.lock import (
     CONFIG,
-    VERSION,
-    VERSION_WITH_RUNTIME,
+    VERSION_WITH_SIGNERS,
     Lock,
     LockedBlob,
     LockedModel,
     in_order,
+    version_of,
 )
 from modelrunner.lockfile.runtime import RUNTIME, LockedImage, LockedRuntime
+from modelrunner.lockfile.signer import MOST, LockedSigner, encoded
+from modelrunner.lockfile.signer import in_order as signers_in_order
 from modelrunner.oci.descriptor import MAX_SIZE, Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.image import Platform
@@ -44,8 +48,21 @@ KIND = Kind(
 _TOP = ("version", "model", RUNTIME)
 _RUNTIME = ("ref", "manifest", "media_type", "size", "images")
 _IMAGE = ("platform", "digest", "size", "media_type", "bytes")
-_MODEL = ("name", "ref", "manifest", "media_type", "size", "format", "fit", "blobs")
+_MODEL = ("name", "ref", "manifest", "media_type", "size", "format", "fit", "blobs", "signed")
 _BLOB = ("digest", "size", "media_type", "role", "name")
+_SIGNED = (
+    "key",
+    "public_key",
+    "ca",
+    "certificate",
+    "tsa",
+    "identity",
+    "issuer",
+    "trusted_root",
+    "signature",
+)
+_HEX = re.compile(r"[0-9a-f]{64}")
+_TEXT_LIMIT = 2048
 _ROLES = (CONFIG, *(str(role) for role in Role))
 
 
@@ -109,9 +126,14 @@ def _check_version(document: Document) -> None:
     version = document.value.get("version")
     if version is None:
         document.refuse(message="missing version")
-    expected = VERSION_WITH_RUNTIME if RUNTIME in document.value else VERSION
+    models = document.value.get("model")
+    listed = models if isinstance(models, list) else ()
+    expected = version_of(
+        has_runtime=RUNTIME in document.value,
+        has_signers=any(isinstance(each, dict) and "signed" in each for each in listed),
+    )
     if not is_number(version, expected, expected):
-        newer = is_number(version, expected + 1, 10**9)
+        newer = is_number(version, VERSION_WITH_SIGNERS + 1, 10**9)
         document.refuse(
             "version",
             message=f"unsupported lock version: expected {expected}, got {version!s:.20}",
@@ -172,6 +194,7 @@ def _model(document: Document, at: tuple[str | int, ...], value: object) -> Lock
         _blobs(table),
         _fit(table),
         document.line(*at),
+        _signers(table),
     )
 
 
@@ -228,6 +251,60 @@ def _blob(table: "_Table") -> LockedBlob:
     )
 
 
+def _signers(table: "_Table") -> tuple[LockedSigner, ...]:
+    if "signed" not in table.value:
+        return ()
+    entries = table.value["signed"]
+    if not isinstance(entries, list) or not entries:
+        table.refuse("signed", "signers must be tables: [[model.signed]]")
+    if len(entries) > MOST:
+        table.refuse("signed", f"expected at most {MOST} signers, got {len(entries)}")
+    found: list[LockedSigner] = []
+    for number, entry in enumerate(entries):
+        line = _Table.of(table.document, (*table.at, "signed", number), entry, _SIGNED)
+        signer = _signer(line)
+        if any(signer.who == other.who for other in found):
+            line.refuse("signature", f"duplicate signer {signer}")
+        found.append(signer)
+    return signers_in_order(found)
+
+
+def _signer(table: "_Table") -> LockedSigner:
+    texts = {
+        key: table.short_text(key)
+        for key in ("identity", "issuer", "trusted_root")
+        if key in table.value
+    }
+    root = texts.get("trusted_root")
+    if root is not None and not _HEX.fullmatch(root):
+        table.refuse("trusted_root", "trusted_root must be a SHA-256 in hex")
+    signer = LockedSigner(
+        table.digest("signature"),
+        table.binary("public_key") if "key" in table.value else b"",
+        table.binary("certificate") if "ca" in table.value else b"",
+        table.binaries("tsa") if "tsa" in table.value else (),
+        texts.get("identity"),
+        texts.get("issuer"),
+        root,
+    )
+    for key, digest in {"key": signer.key, "ca": signer.ca}.items():
+        if key in table.value and table.value[key] != digest:
+            table.refuse(key, f"{key} is not the SHA-256 of what is recorded with it")
+    by_key, by_ca = signer.key is not None, signer.ca is not None
+    named = bool(signer.identity)
+    extra = {"key": "public_key", "ca": "certificate"}
+    lonely = any(value in table.value and key not in table.value for key, value in extra.items())
+    if (
+        lonely
+        or (by_key and (by_ca or texts or signer.tsa))
+        or (signer.tsa and not by_ca)
+        or (not by_key and not by_ca and not named)
+        or (by_ca and (signer.issuer is not None or root is not None))
+    ):
+        table.refuse("signature", "a signer needs a key, an authority or an identity: one of them")
+    return signer
+
+
 @dataclass(frozen=True, slots=True)
 class _Table:
     """A table, and where it stands."""
@@ -256,6 +333,33 @@ class _Table:
         if not isinstance(value, str):
             self.refuse(key, f"{key} must be text" if key in self.value else f"missing {key}")
         return value
+
+    def short_text(self, key: str) -> str:
+        """A text of one line that has to be there."""
+        value = self.text(key)
+        if not value or len(value) > _TEXT_LIMIT or not value.isprintable():
+            self.refuse(key, f"{key} must be one line of at most {_TEXT_LIMIT} characters")
+        return value
+
+    def binary(self, key: str) -> bytes:
+        """Bytes in base64 that have to be there."""
+        return self._decoded(key, self.text(key))
+
+    def binaries(self, key: str) -> tuple[bytes, ...]:
+        """A list of bytes in base64 that has to be there."""
+        value = self.value.get(key)
+        if not isinstance(value, list) or not 0 < len(value) <= MOST:
+            self.refuse(key, f"{key} must be a list of 1 to {MOST} texts")
+        return tuple(self._decoded(key, each) for each in value)
+
+    def _decoded(self, key: str, text: object) -> bytes:
+        try:
+            raw = base64.b64decode(text, validate=True) if isinstance(text, str) else b""
+        except ValueError:
+            raw = b""
+        if not raw or encoded(raw) != text:
+            self.refuse(key, f"{key} must be base64")
+        return raw
 
     def number(self, key: str, least: int, most: int) -> int:
         """A whole number that has to be there."""

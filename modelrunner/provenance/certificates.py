@@ -54,6 +54,31 @@ class Authority:
             tuple(each for path in timestamps for each in _load(path)),
         )
 
+    @classmethod
+    def of_der(cls, root: bytes, timestamps: Sequence[bytes]) -> "Authority":
+        """An authority of one certificate in DER, and those of its timestamps.
+
+        Raises:
+            ValueError: One of them is malformed.
+            ConfigError: Nothing is installed that verifies.
+        """
+        require()
+        from cryptography.x509 import InvalidVersion, load_der_x509_certificate
+
+        try:
+            return cls(
+                (load_der_x509_certificate(root),),
+                tuple(map(load_der_x509_certificate, timestamps)),
+            )
+        except InvalidVersion as exc:
+            raise ValueError("unknown version of a certificate") from exc
+
+    def in_der(self) -> list[bytes]:
+        """Each certificate in DER: the roots, then those of timestamps."""
+        from cryptography.hazmat.primitives.serialization import Encoding
+
+        return [each.public_bytes(Encoding.DER) for each in (*self.roots, *self.timestamps)]
+
     @property
     def fingerprints(self) -> list[str]:
         """The SHA-256 of each certificate, in hex, sorted; those of timestamps are marked."""
@@ -93,8 +118,9 @@ class Authority:
         if not leaf.not_valid_before_utc <= moment <= leaf.not_valid_after_utc:
             when = "when it was signed" if is_attested else "now, and no timestamp says when it was"
             raise UntrustedCertificateError(f"its certificate is not valid {when}")
-        self._require_chain(leaf, others, moment)
-        return Signer(PublicKey.of(leaf.public_key(), "certificate"), tuple(_names(leaf)))
+        root = self._require_chain(leaf, others, moment)
+        proved = Authority((root,), self.timestamps if is_attested else ())
+        return Signer(PublicKey.of(leaf.public_key(), "certificate"), tuple(_names(leaf)), proved)
 
     def _moment(
         self, signature: bytes, timestamps: Sequence[bytes], now: datetime
@@ -129,7 +155,8 @@ class Authority:
 
     def _require_chain(
         self, leaf: "Certificate", others: Sequence["Certificate"], moment: datetime
-    ) -> None:
+    ) -> "Certificate":
+        """The certificate of the authority that the chain ends with."""
         from cryptography.x509 import BasicConstraints, ExtendedKeyUsage, KeyUsage
         from cryptography.x509.verification import (
             Criticality,
@@ -159,7 +186,7 @@ class Authority:
             .build_client_verifier()
         )
         try:
-            verifier.verify(leaf, list(others))
+            return verifier.verify(leaf, list(others)).chain[-1]
         except (VerificationError, ValueError) as exc:
             raise UntrustedCertificateError(
                 "its certificate is not of a configured authority, or not for signing"
@@ -173,10 +200,12 @@ class Signer:
     Attributes:
         key: Its public key.
         names: Its names: mail addresses, URIs and hosts, else its common name.
+        authority: What proved it: the one root, and timestamps where one of them counted.
     """
 
     key: PublicKey
     names: tuple[str, ...]
+    authority: Authority
 
     @property
     def shown(self) -> str:

@@ -5,10 +5,19 @@ when. Both are compared with a trusted root: that of the public Sigstore, or a f
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modelrunner.errors import ConfigError
 from modelrunner.system import installation
 from modelrunner.wire import parse_json
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
+
+_ISSUER = "1.3.6.1.4.1.57264.1.1"
+"""The extension of Fulcio's certificates that names the identity provider, as bare text."""
+_ISSUER_LIMIT = 1024
 
 
 class NotVerifiedError(Exception):
@@ -22,8 +31,11 @@ def verify_bundle(
     identity: str,
     issuer: str | None,
     trusted_root: Path | None = None,
-) -> None:
+) -> str | None:
     """Holds a bundle against an identity.
+
+    Returns:
+        The identity provider that its certificate names; None where it names none.
 
     Args:
         bundle: As it was published, in JSON.
@@ -69,3 +81,17 @@ def verify_bundle(
             verifier.verify_artifact(manifest, parsed, wanted)
     except (InvalidBundle, VerificationError, ValueError) as exc:
         raise NotVerifiedError(str(exc)) from exc
+    return _issuer_in(parsed.signing_certificate)
+
+
+def _issuer_in(certificate: "Certificate") -> str | None:
+    from cryptography.x509 import ExtensionNotFound, ObjectIdentifier, UnrecognizedExtension
+
+    try:
+        found = certificate.extensions.get_extension_for_oid(ObjectIdentifier(_ISSUER)).value
+    except (ExtensionNotFound, ValueError):
+        return None
+    if not isinstance(found, UnrecognizedExtension):
+        return None
+    # text in the form of version 1 of this extension, without DER around it
+    return found.value.decode(errors="replace")[:_ISSUER_LIMIT] or None

@@ -79,6 +79,28 @@ class PublicKey:
             raise ValueError("unknown kind of key") from exc
 
     @classmethod
+    def from_der(cls, raw: bytes, name: str) -> "PublicKey":
+        """A key in DER, with where it comes from, for people.
+
+        Raises:
+            ValueError: It is not one, or of an unknown kind.
+        """
+        from cryptography.exceptions import UnsupportedAlgorithm
+        from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+        try:
+            return cls.of(load_der_public_key(raw), name)
+        except UnsupportedAlgorithm as exc:
+            raise ValueError("unknown kind of key") from exc
+
+    @property
+    def der(self) -> bytes:
+        """The key in DER, whose SHA-256 the fingerprint is."""
+        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+        return self._key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+    @classmethod
     def of(cls, key: "PublicKeyTypes", name: str) -> "PublicKey":
         """A key of `cryptography`, with where it comes from, for people."""
         from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat

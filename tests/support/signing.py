@@ -86,6 +86,21 @@ def bundle(
     return _artifact(BUNDLE, json.dumps(document).encode(), {}, kind=BUNDLE, subject=subject)
 
 
+def certified_bundle(signer: Signer, subject: Artifact, chain: list[bytes]) -> Artifact:
+    """A bundle with the certificates of an authority of one's own, in DER, the signer's first."""
+    document = {
+        "mediaType": BUNDLE,
+        "verificationMaterial": {
+            "x509CertificateChain": {
+                "certificates": [{"rawBytes": _encoded(each)} for each in chain]
+            },
+            "tlogEntries": [],
+        },
+        "dsseEnvelope": _envelope(signer, subject.digest, SIGN),
+    }
+    return _artifact(BUNDLE, json.dumps(document).encode(), {}, kind=BUNDLE, subject=subject)
+
+
 def message_bundle(signer: Signer, subject: Artifact) -> Artifact:
     """A bundle that signs the manifest's bytes themselves."""
     hashed = hashlib.sha256(subject.manifest).digest()

@@ -123,16 +123,9 @@ def _assessed(
     from modelrunner.operations.trust.discover import discover
     from modelrunner.operations.trust.report import Signatures, assess, signatures_for
     from modelrunner.operations.trust.signatures import Signers
-    from modelrunner.provenance.certificates import Authority
-    from modelrunner.provenance.keys import PublicKey
 
     keys, ca, identity, issuer = asked
-    signers = Signers(
-        tuple(PublicKey.load(path) for path in keys or ()),
-        identity,
-        issuer,
-        authority=Authority.load(ca) if ca else None,
-    )
+    signers = Signers.named(keys, ca, None, identity, issuer)
     ask = None if context.offline else context.registries.referrers_of
     policy = context.settings.policy if context.settings.has_policy else None
 

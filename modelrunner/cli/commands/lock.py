@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.parser.declared import Argument, Option
@@ -15,10 +15,14 @@ from modelrunner.cli.views.lock import (
 from modelrunner.errors import UsageError
 from modelrunner.lockfile.project import INTENT_NAME, Project
 
+if TYPE_CHECKING:
+    from modelrunner.operations.trust.signatures import Signers
+
 
 @command(
     examples="  modelrunner lock --init ai/smollm2 ai/embeddinggemma\n  modelrunner lock\n"
-    "  modelrunner lock --check\n  modelrunner lock --update chat",
+    "  modelrunner lock --check\n  modelrunner lock --update chat\n"
+    "  modelrunner lock --key cosign.pub",
     github="Also report errors as GitHub Actions annotations.",
 )
 def lock(
@@ -51,6 +55,31 @@ def lock(
         bool,
         Option("--diff", help="Only show what has changed in the registries; write nothing."),
     ] = False,
+    keys: Annotated[
+        list[Path] | None,
+        Option(
+            "--key",
+            metavar="FILE",
+            help="Public key of a signer of every model, recorded in the lock; can be repeated.",
+        ),
+    ] = None,
+    ca: Annotated[
+        list[Path] | None,
+        Option("--ca", metavar="FILE", help="Certificate authority of signers, in PEM format."),
+    ] = None,
+    tsa: Annotated[
+        list[Path] | None,
+        Option("--tsa", metavar="FILE", help="Authority of timestamps, for --ca; can be repeated."),
+    ] = None,
+    identity: Annotated[
+        str | None, Option(metavar="WHO", help="Expected signer that a certificate names.")
+    ] = None,
+    issuer: Annotated[
+        str | None, Option(metavar="URL", help="OIDC issuer of the signer's identity.")
+    ] = None,
+    unsigned: Annotated[
+        bool, Option("--unsigned", help="Ask for no signatures, and record no signers.")
+    ] = False,
     file: Annotated[
         Path | None,
         Option(
@@ -73,13 +102,33 @@ def lock(
     project = Project.at(file)
     if references and not init:
         raise _unwanted(project, references)
+    asked = bool(keys or ca or tsa or identity or issuer)
+    if asked and (unsigned or check):
+        raise UsageError(
+            "--key, --ca, --tsa, --identity and --issuer cannot be combined with"
+            f" {'--unsigned' if unsigned else '--check'}",
+            hint="remove one of them",
+        )
+    if (tsa and not ca) or (issuer and not identity):
+        raise UsageError(
+            "--tsa needs --ca" if tsa and not ca else "--issuer needs --identity",
+            hint="add --ca FILE" if tsa and not ca else "add --identity WHO",
+        )
     if check:
         show_agreed(context, *project.agreed())
         return
     # what asks registries: a check does without
     from modelrunner.operations.lock import project as operation
 
-    locker = context.workspace.locker(context.console.say)
+    def signers() -> "Signers":
+        # few name them
+        from modelrunner.operations.trust.signatures import Signers
+
+        return Signers.named(keys, ca, tsa, identity, issuer)
+
+    locker = context.workspace.locker(
+        context.console.say, signers if asked else None, unsigned=unsigned
+    )
     if init:
         show_first(context, project, operation.init(project, locker, references or ()))
     elif diff:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from modelrunner.cli.github import Actions
     from modelrunner.lockfile.project import Project
     from modelrunner.oci.reference import Reference
+    from modelrunner.operations.pull.locked import Check
     from modelrunner.transfer.limits import Limits
 
 
@@ -310,11 +311,12 @@ def _pull_locked(
 ) -> None:
     from modelrunner.lockfile.project import Project
 
-    def fetch(references: "Sequence[Reference]") -> Sequence[Outcome]:
+    def fetch(references: "Sequence[Reference]", also: "Check | None") -> Sequence[Outcome]:
         from modelrunner.cli.steps.pulling import pull_many
 
+        checking = context if also is None else context.over(context.workspace.checking(also))
         outcomes = pull_many(
-            context,
+            checking,
             references,
             request.limits,
             fail_fast=request.fail_fast,

@@ -125,6 +125,7 @@ def model_to_dict(model: LockedModel) -> dict[str, object]:
         "format": model.format,
         "size_bytes": model.size,
         "blobs": [blob_to_dict(blob) for blob in model.blobs],
+        "signed": [signer.to_dict() for signer in model.signed],
     }
 
 
@@ -180,9 +181,18 @@ def change_line(change: Change) -> str:
     if before.manifest == after.manifest:
         names = f"{before.reference.short} is now {after.reference.short}"
         said = names if before.reference != after.reference else "its `fit` changed"
+        if change.matter == "signers":
+            said = _signers(after)
         return f"updated {after.name}: {said}, the content is the same"
     moved = f"from {before.manifest.digest.short} to {after.manifest.digest.short}"
     return f"updated {after.name}: {after.reference.short} {moved} ({change.matter})"
+
+
+def _signers(model: LockedModel | LockedRuntime) -> str:
+    signed = model.signed if isinstance(model, LockedModel) else ()
+    if not signed:
+        return "its signers were removed"
+    return sanitize_line(f"signed by {', '.join(map(str, signed))}", 400)
 
 
 def _named(model: LockedModel | LockedRuntime) -> str:

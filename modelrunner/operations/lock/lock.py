@@ -4,9 +4,9 @@ What is locked and still wanted stays as it is, whatever its tag stands for by n
 are downloaded, and of weights no more than shows whether they fit.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from modelrunner.disk.files import disk_errors, write_atomically
@@ -24,6 +24,8 @@ from modelrunner.lockfile.intent import Intent, ModelIntent
 from modelrunner.lockfile.lock import Lock, LockedModel
 from modelrunner.lockfile.reader import parse_lock
 from modelrunner.lockfile.runtime import RUNTIME, LockedRuntime, RuntimeIntent
+from modelrunner.lockfile.signer import LockedSigner
+from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.model.artifact import ModelArtifact
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.lock.runtime import RuntimePinner
@@ -42,6 +44,14 @@ class Gone:
     error: NotFoundError
 
 
+Record = Callable[[Reference, Manifest, Sequence[LockedSigner]], tuple[LockedSigner, ...]]
+"""Returns who has signed a model, by its name, its manifest and the signers of the lock before."""
+
+
+def _nobody(*_: object) -> tuple[LockedSigner, ...]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Locker:
     """Pins models.
@@ -52,6 +62,8 @@ class Locker:
         choose: The variant that fits, where the intent leaves that open.
         check: Raises where a model, by digest, does not fit.
         offline: Whether the network is ruled out.
+        record: Returns who has signed a model, after those of the lock before.
+        records_kept: Whether that is done for pins that stay, too.
     """
 
     store: Store
@@ -59,6 +71,8 @@ class Locker:
     choose: Callable[[ModelIntent], Reference]
     check: Callable[[ModelIntent, Reference], None]
     offline: bool = False
+    record: Record = _nobody
+    records_kept: bool = False
 
     def lock(self, intent: Intent, before: Lock, renew: Collection[str] = ()) -> Lock:
         """A lock that satisfies the intent.
@@ -81,9 +95,16 @@ class Locker:
             and (locked := before.get(wanted.name)) is not None
             and why_unsatisfied(locked, wanted) is None
         }
+        if self.records_kept:
+            kept = {
+                wanted.name: self._recorded(intent, wanted, kept[wanted.name])
+                for wanted in intent.models
+                if wanted.name in kept
+            }
         return Lock(
             tuple(
-                kept.get(wanted.name) or self._pin(intent, wanted, repin=wanted.name in renew)
+                kept.get(wanted.name)
+                or self._pin(intent, wanted, before, repin=wanted.name in renew)
                 for wanted in intent.models
             ),
             before.file,
@@ -99,7 +120,7 @@ class Locker:
         for wanted in intent.models:
             locked = before.get(wanted.name)
             try:
-                yield Change(wanted.name, locked, self._pin(intent, wanted, repin=True))
+                yield Change(wanted.name, locked, self._pin(intent, wanted, before, repin=True))
             except NotFoundError as exc:
                 if locked is None:
                     raise
@@ -122,7 +143,19 @@ class Locker:
         with _placed(intent, wanted):
             return RuntimePinner(self.source_for, self.offline).pin(wanted)
 
-    def _pin(self, intent: Intent, wanted: ModelIntent, *, repin: bool) -> LockedModel:
+    def _recorded(self, intent: Intent, wanted: ModelIntent, locked: LockedModel) -> LockedModel:
+        """A pin that stays, with who has signed it."""
+        if self.record is _nobody:
+            return replace(locked, signed=())
+        with _placed(intent, wanted):
+            pinned = locked.pinned
+            artifact = self._here(pinned) if self.offline else self._there(pinned)
+            signed = self.record(locked.reference, artifact.manifest, locked.signed)
+            return replace(locked, signed=signed)
+
+    def _pin(
+        self, intent: Intent, wanted: ModelIntent, before: Lock, *, repin: bool
+    ) -> LockedModel:
         with _placed(intent, wanted):
             reference = self.choose(wanted) if wanted.is_chosen else wanted.reference
             if reference.is_local:
@@ -136,7 +169,13 @@ class Locker:
             artifact = self._here(reference) if self.offline else self._there(reference)
             if wanted.fit is not None and not wanted.is_chosen:
                 self.check(wanted, reference.with_digest(artifact.manifest.digest))
-            return LockedModel.of(wanted.name, reference, artifact, wanted.fit)
+            earlier = before.get(wanted.name)
+            # who signs one repository says nothing of another
+            same = earlier is not None and earlier.reference.name == reference.name
+            signed = earlier.signed if earlier is not None and same else ()
+            signed = self.record(reference, artifact.manifest, signed)
+            found = LockedModel.of(wanted.name, reference, artifact, wanted.fit)
+            return replace(found, signed=signed)
 
     def _here(self, reference: Reference) -> ModelArtifact:
         model = self.store.find(reference)

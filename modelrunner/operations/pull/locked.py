@@ -18,7 +18,7 @@ from modelrunner.errors import (
 from modelrunner.lockfile.lock import Lock, LockedBlob, LockedModel
 from modelrunner.lockfile.project import Project
 from modelrunner.lockfile.runtime import RUNTIME
-from modelrunner.oci.manifest import Manifest
+from modelrunner.oci.manifest import Index, Manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.pull.outcome import Failed, Outcome, Pulled
 from modelrunner.store.store import Store, StoredModel
@@ -132,6 +132,13 @@ def _lacking(store: Store, lock: Lock, model: LockedModel) -> Iterator[LockedBlo
             yield blob
 
 
+Check = Callable[[Reference, Manifest | Index], None]
+"""Refuses a model, by its name and its manifest."""
+
+Fetch = Callable[[Sequence[Reference], Check | None], Sequence[Outcome]]
+"""Pulls references; the function refuses models before their weights are downloaded."""
+
+
 @dataclass(frozen=True, slots=True)
 class LockedPull:
     """What became of one model of a lock.
@@ -158,16 +165,19 @@ class LockedPuller:
         store: Where the models go.
         offline: Whether the network is ruled out.
         fetch: Pulls references that have a digest, and returns in the same order what became of
-            each; it is not called where nothing is missing.
+            each; it is not called where nothing is missing. It asks the function before the
+            weights of a model are downloaded, if there is one.
         check: Refuses a model that the policy keeps out; None where there is no policy.
+        prove: Refuses a model that is not signed by those whom the lock records.
         warn: Takes warnings.
         on_gone: Called with a hint where a registry no longer has what the lock pins.
     """
 
     store: Store
     offline: bool
-    fetch: Callable[[Sequence[Reference]], Sequence[Outcome]]
-    check: Callable[[Reference, Manifest], None] | None
+    fetch: Fetch
+    check: Check | None
+    prove: Callable[[Lock, LockedModel, Manifest | Index], None]
     warn: Callable[[str], None]
     on_gone: Callable[[str], None]
 
@@ -192,14 +202,17 @@ class LockedPuller:
         if self.offline:
             require_all(lock, missing)
         outcomes = self._fetched(lock, [lack.model for lack in missing])
-        outcomes |= self._stored([model for model in locked if model.name not in outcomes], begun)
+        rest = [model for model in locked if model.name not in outcomes]
+        outcomes |= self._stored(lock, rest, begun)
         folder = project.intent_path.parent
         outputs = {each.name: folder / each.output for each in wanted if each.output is not None}
         return tuple(
             LockedPull(model, outputs.get(model.name), outcomes[model.name]) for model in locked
         )
 
-    def _stored(self, models: Sequence[LockedModel], begun: float) -> dict[str, Outcome]:
+    def _stored(
+        self, lock: Lock, models: Sequence[LockedModel], begun: float
+    ) -> dict[str, Outcome]:
         """Models that are all in the store, named as the lock names them."""
         known = {model.digest: model for model in self.store.models()}
         found: dict[str, Outcome] = {}
@@ -208,9 +221,11 @@ class LockedPuller:
                 self.store.layout, locked.manifest, ()
             )
             try:
-                # without a policy not even the manifest is read
+                # without a policy and signers not even the manifest is read
                 if self.check is not None:
                     self.check(locked.reference, there.manifest)
+                if locked.signed:
+                    self.prove(lock, locked, there.manifest)
             except ModelRunnerError as exc:
                 found[locked.name] = Failed(locked.reference, exc)
                 continue
@@ -230,7 +245,8 @@ class LockedPuller:
             return {}
         # two names of one content are one thing to fetch
         wanted = {str(model.pinned): model.pinned for model in models}
-        results = dict(zip(wanted, self.fetch(tuple(wanted.values())), strict=True))
+        fetched = self.fetch(tuple(wanted.values()), self._proof_of(lock, models))
+        results = dict(zip(wanted, fetched, strict=True))
         found: dict[str, Outcome] = {}
         for locked in models:
             outcome = results[str(locked.pinned)]
@@ -245,6 +261,19 @@ class LockedPuller:
             else:
                 found[locked.name] = replace(outcome, reference=locked.reference)
         return found
+
+    def _proof_of(self, lock: Lock, models: Sequence[LockedModel]) -> Check | None:
+        """What asks for the signers of models that are pulled; None where none are recorded."""
+        signed = [model for model in models if model.signed]
+        if not signed:
+            return None
+
+        def check(_: Reference, manifest: Manifest | Index) -> None:
+            for locked in signed:
+                if locked.manifest.digest == manifest.digest:
+                    self.prove(lock, locked, manifest)
+
+        return check
 
     def _settled(self, lock: Lock, locked: LockedModel, pulled: Pulled) -> Pulled:
         require_same(lock, locked, pulled.model)

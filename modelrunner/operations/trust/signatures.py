@@ -6,7 +6,7 @@ It may be kept by a registry, or in the local store, where it came with the mode
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
@@ -28,6 +28,7 @@ from modelrunner.oci.model.artifact import ModelArtifact
 from modelrunner.oci.model.layers import Role
 from modelrunner.oci.reference import ANY_REPOSITORY, LOCAL, Reference
 from modelrunner.oci.referrers import Referrer
+from modelrunner.operations.trust.records import fingerprint_of
 from modelrunner.provenance.certificates import (
     Authority,
     UntrustedCertificateError,
@@ -171,6 +172,27 @@ class Signers:
         authority = Authority.load(rule.ca, rule.tsa) if rule.ca else None
         return cls(keys, rule.identity, rule.issuer, rule.trusted_root, authority)
 
+    @classmethod
+    def named(
+        cls,
+        keys: Sequence[Path] | None,
+        ca: Sequence[Path] | None,
+        tsa: Sequence[Path] | None,
+        identity: str | None,
+        issuer: str | None,
+    ) -> "Signers":
+        """Those whom options name.
+
+        Raises:
+            ConfigError: A key or a certificate cannot be read.
+        """
+        return cls(
+            tuple(PublicKey.load(path) for path in keys or ()),
+            identity,
+            issuer,
+            authority=Authority.load(ca, tsa or ()) if ca else None,
+        )
+
     @property
     def are_named(self) -> bool:
         """Whether anybody's signature counts."""
@@ -178,22 +200,33 @@ class Signers:
 
     @property
     def fingerprint(self) -> str:
-        """The same for the same signers, in hex."""
-        names = sorted(key.fingerprint for key in self.keys)
-        if self.authority is not None:
-            names += self.authority.fingerprints
-        said = "\n".join([*names, self.identity or "", self.issuer or ""])
-        if self.trusted_root is not None:
-            try:
-                # outside: a file that the policy names
-                said += f"\n{sha256(self.trusted_root.read_bytes()).hexdigest()}"
-            except OSError as exc:
-                raise ConfigError(
-                    f"cannot read the trusted root {self.trusted_root}: {os_reason(exc)}",
-                    hint="check `trusted_root` in verify.toml",
-                    path=str(self.trusted_root),
-                ) from exc
-        return sha256(said.encode()).hexdigest()[:16]
+        """The same for the same signers, in hex.
+
+        Raises:
+            ConfigError: The trusted root cannot be read.
+        """
+        keys = (key.fingerprint for key in self.keys)
+        authorities = () if self.authority is None else self.authority.fingerprints
+        return fingerprint_of(keys, authorities, self.identity, self.issuer, self.root_fingerprint)
+
+    @property
+    def root_fingerprint(self) -> str | None:
+        """The SHA-256 of the trusted root, in hex; None without one.
+
+        Raises:
+            ConfigError: It cannot be read.
+        """
+        if self.trusted_root is None:
+            return None
+        try:
+            # outside: a file that the policy names
+            return sha256(self.trusted_root.read_bytes()).hexdigest()
+        except OSError as exc:
+            raise ConfigError(
+                f"cannot read the trusted root {self.trusted_root}: {os_reason(exc)}",
+                hint="check `trusted_root` in verify.toml",
+                path=str(self.trusted_root),
+            ) from exc
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,11 +237,15 @@ class Checked:
         evidence: The signature; None where what was there could not be read.
         by: Who has made it, where that is proved.
         problem: Why it proves nothing.
+        proved: The one signer among those compared with it that proved itself.
+        referrer: The manifest that it came with.
     """
 
     evidence: Evidence | None
     by: str | None = None
     problem: str | None = None
+    proved: Signers | None = None
+    referrer: Digest | None = None
 
     @property
     def is_signature(self) -> bool:
@@ -262,10 +299,11 @@ def signatures_of(
             stack.callback(place.source.close)
         for place in places:
             try:
-                for entry in _evidence(place.source, place.reference, manifest):
+                for digest, entry in _evidence(place.source, place.reference, manifest):
                     checked = (
                         entry if isinstance(entry, Checked) else _check(entry, manifest, signers)
                     )
+                    checked = replace(checked, referrer=digest)
                     found.setdefault(checked.evidence or checked.problem, checked)
                     if is_enough(checked):
                         return list(found.values())
@@ -280,15 +318,16 @@ def signatures_of(
 
 def _evidence(
     source: SignatureSource, reference: Reference, manifest: Manifest | Index
-) -> Iterator[Evidence | Checked]:
+) -> Iterator[tuple[Digest | None, Evidence | Checked]]:
     for referrer in source.referrers(reference, manifest.digest):
         if isinstance(referrer, NotLookedAt):
-            yield Checked(None, problem=str(referrer))
+            yield None, Checked(None, problem=str(referrer))
             continue
+        own = referrer.digest
         kinds = [referrer.artifact_type, *(each.media_type for each in referrer.manifest.layers)]
         unread = None if any(map(_is_known, kinds)) else named_form(kinds)
         if unread is not None:
-            yield Checked(None, problem=f"present, not verified: {unread}")
+            yield own, Checked(None, problem=f"present, not verified: {unread}")
             continue
         for layer in referrer.manifest.layers:
             try:
@@ -296,9 +335,11 @@ def _evidence(
                 if not _is_known(layer.media_type):
                     continue
                 content = source.content(reference, layer)
-                yield from evidence_in(layer.media_type, layer.annotations, content, manifest.raw)
+                held = evidence_in(layer.media_type, layer.annotations, content, manifest.raw)
+                for each in held:
+                    yield own, each
             except (IntegrityError, UnsupportedArtifactError) as exc:
-                yield Checked(None, problem=exc.message)
+                yield own, Checked(None, problem=exc.message)
 
 
 def _is_known(media_type: str) -> bool:
@@ -311,7 +352,8 @@ def _check(evidence: Evidence, manifest: Manifest | Index, signers: Signers) -> 
         return Checked(evidence, problem=problem)
     for key in signers.keys:
         if key.verifies(evidence.signature, evidence.signed):
-            return Checked(evidence, by=f"key {key.fingerprint[:16]} ({Path(key.name).name})")
+            by = f"key {key.fingerprint[:16]} ({Path(key.name).name})"
+            return Checked(evidence, by, proved=Signers((key,)))
     if evidence.certificate:
         if signers.authority is not None:
             return _check_authority(evidence, signers.authority, signers.identity)
@@ -360,7 +402,10 @@ def _check_authority(evidence: Evidence, authority: Authority, identity: str | N
         return Checked(evidence, problem=f"{_CERTIFIED}, which is not the one that signed")
     if identity is not None and identity not in signer.names:
         return Checked(evidence, problem=f"{_CERTIFIED} of {sanitize_line(signer.shown, 100)}")
-    return Checked(evidence, by=f"certificate of {sanitize_line(signer.shown, 200)}")
+    by = f"certificate of {sanitize_line(signer.shown, 200)}"
+    # by its own name where none was asked for: others of the authority are others
+    named = identity or next(iter(signer.names), None)
+    return Checked(evidence, by, proved=Signers(identity=named, authority=signer.authority))
 
 
 def _in_der(part: bytes) -> Sequence[bytes]:
@@ -373,7 +418,7 @@ def _check_identity(evidence: Evidence, manifest: Manifest | Index, signers: Sig
     if evidence.bundle is None:
         return Checked(evidence, problem=f"{_CERTIFIED}, but not a Sigstore bundle")
     try:
-        verify_bundle(
+        issuer = verify_bundle(
             evidence.bundle,
             manifest.raw,
             identity=signers.identity,
@@ -382,4 +427,9 @@ def _check_identity(evidence: Evidence, manifest: Manifest | Index, signers: Sig
         )
     except NotVerifiedError as exc:
         return Checked(evidence, problem=f"Sigstore verification failed: {exc}")
-    return Checked(evidence, by=signers.identity)
+    proved = Signers(
+        identity=signers.identity,
+        issuer=signers.issuer or issuer,
+        trusted_root=signers.trusted_root,
+    )
+    return Checked(evidence, signers.identity, proved=proved)

@@ -1,6 +1,9 @@
 """`modelrunner.lock`: written the same way every time, and read with suspicion."""
 
+from base64 import b64encode
 from contextlib import suppress
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from modelrunner.errors import ExitStatus, LockError, LockOutdatedError
 from modelrunner.lockfile.intent import Fit
 from modelrunner.lockfile.lock import CONFIG, Lock, LockedBlob, LockedModel, in_order
 from modelrunner.lockfile.reader import parse_lock, read_lock, require_lock
+from modelrunner.lockfile.signer import in_order as signers_in_order
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.image import Platform
@@ -60,6 +64,31 @@ images = [
   {{ platform = "linux/arm64/v8", digest = "sha256:{B}", size = 2, media_type = "m", bytes = 5 }},
 ]
 """
+KEY = b"a key in DER"
+SIGNED = TEXT.replace("version = 1", "version = 3").replace(
+    'role = "weights", name = "m.gguf" },\n]\n',
+    'role = "weights", name = "m.gguf" },\n]\n'
+    f"""
+[[model.signed]]
+identity = "https://example.com/release.yml"
+issuer = "https://issuer.example.com"
+signature = "sha256:{A}"
+
+[[model.signed]]
+ca = "{sha256(b"root").hexdigest()}"
+certificate = "cm9vdA=="
+tsa = [
+  "dHNh",
+]
+identity = "models@example.com"
+signature = "sha256:{B}"
+
+[[model.signed]]
+key = "{sha256(KEY).hexdigest()}"
+public_key = "{b64encode(KEY).decode()}"
+signature = "sha256:{C}"
+""",
+)
 WITH_RUNTIME = TEXT.replace("version = 1", "version = 2") + RUNTIME
 DIGESTS = st.binary(min_size=1, max_size=1).map(Digest.of)
 # of the same size wherever it occurs: a digest has one
@@ -304,3 +333,58 @@ def test_the_cache_key_is_of_the_content_alone() -> None:
 def test_the_blobs_of_a_lock_are_each_told_once() -> None:
     lock = parse_lock(TEXT.encode())
     assert [blob.digest.hex for blob in lock.blobs()] == [A, B, C]
+
+
+def test_signers_are_read_and_written_as_they_were() -> None:
+    found = parse_lock(SIGNED.encode())
+
+    assert found.emit() == SIGNED
+    assert [str(signer) for signer in found.models[0].signed] == [
+        "https://example.com/release.yml",
+        f"models@example.com of authority {sha256(b'root').hexdigest()[:16]}",
+        f"key {sha256(KEY).hexdigest()[:16]}",
+    ]
+    assert found.models[1].signed == ()
+    # the content is what it was, and so is what a cache of it is called
+    assert found.cache_key() == parse_lock(TEXT.encode()).cache_key()
+
+
+def test_signers_are_in_one_order_and_once() -> None:
+    signers = parse_lock(SIGNED.encode()).models[0].signed
+    again = replace(signers[2], signature=Digest.parse(f"sha256:{'f' * 64}"))
+
+    assert signers_in_order([again, *reversed(signers)]) == signers
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message", "line"),
+    [
+        ("version = 3", "version = 1", "unsupported lock version: expected 3, got 1", 2),
+        ("version = 3", "version = 4", "unsupported lock version: expected 3, got 4", 2),
+        ('public_key = "', 'public_key = "AAAA', "key is not the SHA-256 of what", 32),
+        ('"cm9vdA=="', '"cm9vdA="', "certificate must be base64", 24),
+        ('"cm9vdA=="', '"cm9vdB=="', "certificate must be base64", 24),
+        ('"dHNh"', "1", "tsa must be base64", 25),
+        ('issuer = "https', 'issuer = "a\\nb', "issuer must be one line of at most 2048", 19),
+        ('issuer = "https', 'more = "https', "unknown key 'more'", 19),
+        (f'signature = "sha256:{A}"\n', "", "missing signature", 17),
+        ('identity = "https', 'trusted_root = "https', "trusted_root must be a SHA-256", 18),
+        ('identity = "https://example.com/release.yml"\n', "", "a signer needs a key, an", 19),
+        ('identity = "models', 'issuer = "models', "a signer needs a key, an authority", 29),
+    ],
+)
+def test_what_is_wrong_with_a_signer_is_told_with_its_line(
+    old: str, new: str, message: str, line: int
+) -> None:
+    assert old in SIGNED
+    found = refused(SIGNED.replace(old, new, 1))
+    assert found == (found[0], line)
+    assert found[0].startswith(f"modelrunner.lock:{line}: {message}")
+
+
+def test_a_signer_that_is_there_twice_is_refused() -> None:
+    head, first, *others = SIGNED.split("\n[[model.signed]]\n")
+    text = "\n[[model.signed]]\n".join([head, first, first, *others])
+
+    message = "duplicate signer https://example.com/release.yml"
+    assert refused(text) == (f"modelrunner.lock:25: {message}", 25)

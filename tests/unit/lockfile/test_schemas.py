@@ -10,7 +10,7 @@ from modelrunner.errors import ModelRunnerError
 from modelrunner.lockfile.intent import parse_intent
 from modelrunner.lockfile.reader import parse_lock
 from tests.conftest import ROOT
-from tests.unit.lockfile.test_lock import TEXT, WITH_RUNTIME, A, C
+from tests.unit.lockfile.test_lock import SIGNED, TEXT, WITH_RUNTIME, A, C
 
 
 def validator(name: str) -> jsonschema.Draft202012Validator:
@@ -88,6 +88,7 @@ def test_a_bad_intent_is_bad_for_both(text: str) -> None:
 def test_a_good_lock_is_good_for_both() -> None:
     validator("modelrunner.lock").validate(tomllib.loads(TEXT))
     validator("modelrunner.lock").validate(tomllib.loads(WITH_RUNTIME))
+    validator("modelrunner.lock").validate(tomllib.loads(SIGNED))
     validator("modelrunner.lock").validate(tomllib.loads("version = 1"))
     assert parse_lock(b"version = 1").models == ()
 
@@ -137,3 +138,27 @@ def _bad(text: str) -> None:
     with pytest.raises(ModelRunnerError):
         parse_lock(text.encode())
     assert not validator("modelrunner.lock").is_valid(tomllib.loads(text))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("version = 3", "version = 1"),
+        ("version = 3", "version = 2"),
+        ('public_key = "', 'other_key = "'),
+        ('public_key = "', 'identity = "'),
+        ("ca = ", "key = "),
+        ('"cm9vdA=="', '"cm9vdA="'),
+        ("tsa = [", "issuer = ["),
+        ('"dHNh"', "1"),
+        ('  "dHNh",\n', ""),
+        (f'signature = "sha256:{A}"\n', ""),
+        ('identity = "https', 'trusted_root = "https'),
+        ('identity = "https://example.com/release.yml"\n', ""),
+        ('identity = "models', 'issuer = "models'),
+        ('identity = "models@example.com"', 'identity = ""'),
+    ],
+)
+def test_a_bad_signer_is_bad_for_both(old: str, new: str) -> None:
+    assert old in SIGNED
+    _bad(SIGNED.replace(old, new, 1))
