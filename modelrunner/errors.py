@@ -16,6 +16,7 @@ ModelRunnerError                          1
   + UnauthorizedError                         login needed, or not found: registries do not say
   + DeniedError                               logged in, but not allowed
   + SigningKeyError                           a private key that does not sign
+  + IdentityTokenError                        a token of an identity provider that does not count
 + TransferError                           5
   + RegistryUnavailableError                  cannot be reached
   + RegistryAnswerError                       answers what it should not
@@ -245,6 +246,12 @@ class SigningKeyError(AccessError):
     """A private key, or the program that holds it, does not sign."""
 
     code = "signing_key"
+
+
+class IdentityTokenError(AccessError):
+    """A token of an identity provider cannot be used, or is refused."""
+
+    code = "identity_token"
 
 
 class TransferError(ModelRunnerError):

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelrunner.errors import ConfigError
+from modelrunner.errors import ConfigError, IntegrityError
 from modelrunner.provenance.keys import PublicKey, require
 from modelrunner.system import installation
 from modelrunner.text import os_reason
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from cryptography.x509.verification import Policy
 
 _LIMIT = 1024 * 1024
+_ISSUER = "1.3.6.1.4.1.57264.1.1"
+"""The extension of Fulcio's certificates that names the identity provider, as bare text."""
+_ISSUER_LIMIT = 1024
 _MOST_CERTIFICATES = 16
 """Certificates of a chain that are read: real ones have two or three."""
 
@@ -157,7 +160,12 @@ class Authority:
         self, leaf: "Certificate", others: Sequence["Certificate"], moment: datetime
     ) -> "Certificate":
         """The certificate of the authority that the chain ends with."""
-        from cryptography.x509 import BasicConstraints, ExtendedKeyUsage, KeyUsage
+        from cryptography.x509 import (
+            BasicConstraints,
+            ExtendedKeyUsage,
+            KeyUsage,
+            UnsupportedGeneralNameType,
+        )
         from cryptography.x509.verification import (
             Criticality,
             ExtensionPolicy,
@@ -187,7 +195,7 @@ class Authority:
         )
         try:
             return verifier.verify(leaf, list(others)).chain[-1]
-        except (VerificationError, ValueError) as exc:
+        except (UnsupportedGeneralNameType, VerificationError, ValueError) as exc:
             raise UntrustedCertificateError(
                 "its certificate is not of a configured authority, or not for signing"
             ) from exc
@@ -211,6 +219,54 @@ class Signer:
     def shown(self) -> str:
         """The signer, for people."""
         return self.names[0] if self.names else f"key {self.key.fingerprint[:16]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Whom a certificate of Sigstore's is for, whether or not it counts.
+
+    Attributes:
+        key: Its public key.
+        name: The identity.
+        issuer: The provider that said so; None where it does not say.
+    """
+
+    key: PublicKey
+    name: str
+    issuer: str | None
+
+
+def named_in(der: bytes) -> Named:
+    """Return whom a certificate is for.
+
+    Raises:
+        IntegrityError: It is malformed, or has no identity.
+    """
+    from cryptography.x509 import InvalidVersion, load_der_x509_certificate
+
+    try:
+        read = load_der_x509_certificate(der)
+        key = PublicKey.of(read.public_key(), "certificate")
+        return Named(key, next(_names(read)), issuer_in(read))
+    except (InvalidVersion, StopIteration, ValueError) as exc:
+        raise IntegrityError(
+            "the new certificate is malformed, or has no identity",
+            hint="check the certificate authority in --trust-config",
+        ) from exc
+
+
+def issuer_in(certificate: "Certificate") -> str | None:
+    """Return the identity provider that a certificate of Fulcio's names; None where it does not."""
+    from cryptography.x509 import ExtensionNotFound, ObjectIdentifier, UnrecognizedExtension
+
+    try:
+        found = certificate.extensions.get_extension_for_oid(ObjectIdentifier(_ISSUER)).value
+    except (ExtensionNotFound, ValueError):
+        return None
+    if not isinstance(found, UnrecognizedExtension):
+        return None
+    # text in the form of version 1 of this extension, without DER around it
+    return found.value.decode(errors="replace")[:_ISSUER_LIMIT] or None
 
 
 def chain_in_pem(raw: bytes) -> list[bytes]:

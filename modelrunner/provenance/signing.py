@@ -9,7 +9,7 @@ import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from modelrunner.errors import UsageError
 from modelrunner.oci.digest import Digest
@@ -38,11 +38,15 @@ class SignedBundle:
         raw: The bundle in JSON.
         predicate_type: What it says of its subject, as a type.
         public: The key that verifies it.
+        identity: Whom the certificate of that key is for; None where it has none.
+        issuer: The identity provider that said so.
     """
 
     raw: bytes
     predicate_type: str
     public: PublicKey
+    identity: str | None = None
+    issuer: str | None = None
 
     @property
     def annotations(self) -> Mapping[str, str]:
@@ -50,46 +54,92 @@ class SignedBundle:
         return {CONTENT_ANNOTATION: "dsse-envelope", PREDICATE_ANNOTATION: self.predicate_type}
 
 
-def sign_statement(
-    digest: Digest,
-    key: SigningKey,
-    *,
-    predicate_type: str = f"{SIGN_PREDICATE}v1",
-    predicate: Mapping[str, Any] | None = None,
-) -> SignedBundle:
-    """Sign a statement about a manifest.
+@dataclass(frozen=True, slots=True)
+class Unsigned:
+    """A statement about a manifest, as it is signed.
 
-    Args:
-        digest: The manifest.
-        key: Signs.
-        predicate_type: What the statement says, as a type; without one it only signs.
-        predicate: What it says.
-
-    Raises:
-        SigningKeyError: The key does not sign.
+    Attributes:
+        predicate_type: What it says, as a type.
+        payload: The statement in JSON.
     """
-    statement = {
-        "_type": "https://in-toto.io/Statement/v1",
-        "subject": [{"digest": {"sha256": digest.hex}}],
-        "predicateType": predicate_type,
-        "predicate": dict(predicate or {}),
-    }
-    payload = json.dumps(statement, separators=(",", ":")).encode()
-    signed = key.sign(pre_authentication(STATEMENT, payload))
-    # of the key's DER, which is how cosign and sigstore-go name a key
-    hint = base64.b64encode(bytes.fromhex(signed.public.fingerprint)).decode()
-    document = {
-        "mediaType": BUNDLE,
-        "verificationMaterial": {"publicKey": {"hint": hint}},
-        "dsseEnvelope": {
-            "payload": base64.b64encode(payload).decode(),
+
+    predicate_type: str
+    payload: bytes
+
+    @classmethod
+    def about(
+        cls,
+        digest: Digest,
+        predicate_type: str = f"{SIGN_PREDICATE}v1",
+        predicate: Mapping[str, Any] | None = None,
+    ) -> "Unsigned":
+        """Return the statement.
+
+        Args:
+            digest: The manifest.
+            predicate_type: What it says, as a type; without one it only signs.
+            predicate: What it says.
+        """
+        statement = {
+            "_type": "https://in-toto.io/Statement/v1",
+            "subject": [{"digest": {"sha256": digest.hex}}],
+            "predicateType": predicate_type,
+            "predicate": dict(predicate or {}),
+        }
+        return cls(predicate_type, json.dumps(statement, separators=(",", ":")).encode())
+
+    @property
+    def signed(self) -> bytes:
+        """The bytes that a signature is over."""
+        return pre_authentication(STATEMENT, self.payload)
+
+    def envelope(self, signature: bytes) -> Mapping[str, Any]:
+        """Return the statement with its signature."""
+        return {
+            "payload": base64.b64encode(self.payload).decode(),
             "payloadType": STATEMENT,
-            "signatures": [{"sig": base64.b64encode(signed.signature).decode()}],
-        },
-    }
-    return SignedBundle(
-        json.dumps(document, separators=(",", ":")).encode(), predicate_type, signed.public
-    )
+            "signatures": [{"sig": base64.b64encode(signature).decode()}],
+        }
+
+    def bundle(self, signature: bytes, material: Mapping[str, Any]) -> bytes:
+        """Return the bundle of a signature, and of what it is verified with, in JSON."""
+        document = {
+            "mediaType": BUNDLE,
+            "verificationMaterial": material,
+            "dsseEnvelope": self.envelope(signature),
+        }
+        return json.dumps(document, separators=(",", ":")).encode()
+
+
+class StatementSigner(Protocol):
+    """Whoever signs statements: a key, or an identity."""
+
+    def sign(self, statement: Unsigned) -> SignedBundle:
+        """Sign a statement.
+
+        Raises:
+            AccessError: It is not signed.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class KeySigner:
+    """Signs with a key."""
+
+    key: SigningKey
+
+    def sign(self, statement: Unsigned) -> SignedBundle:
+        """Sign a statement.
+
+        Raises:
+            SigningKeyError: The key does not sign.
+        """
+        signed = self.key.sign(statement.signed)
+        # of the key's DER, which is how cosign and sigstore-go name a key
+        hint = base64.b64encode(bytes.fromhex(signed.public.fingerprint)).decode()
+        raw = statement.bundle(signed.signature, {"publicKey": {"hint": hint}})
+        return SignedBundle(raw, statement.predicate_type, signed.public)
 
 
 def predicate_type_of(text: str) -> str:

@@ -1,5 +1,6 @@
 """`modelrunner inspect` and `modelrunner tags`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,8 +24,8 @@ from modelrunner.units import format_context, format_size
 if TYPE_CHECKING:
     from modelrunner.operations.trust.material import Material
 
-_Asked = tuple[list[Path] | None, list[Path] | None, str | None, str | None]
-"""Keys, certificate authorities, identity and issuer that signatures are compared with."""
+_Asked = tuple[list[Path] | None, list[Path] | None, str | None, str | None, Path | None]
+"""Keys, authorities, identity, issuer and trusted root that signatures are compared with."""
 
 
 @command(
@@ -62,14 +63,18 @@ def inspect(
     issuer: Annotated[
         str | None, Option(metavar="URL", help="OIDC issuer of the signer's identity.")
     ] = None,
+    trusted_root: Annotated[
+        Path | None, Option(metavar="FILE", help="Trusted root of your own Sigstore.")
+    ] = None,
 ) -> None:
     """Print everything that is known about a model, as JSON."""
     catalog = Catalog.load()
-    if (keys or ca or identity or issuer) and not security:
+    asked = (keys, ca, identity, issuer, trusted_root)
+    if any(asked) and not security:
         raise UsageError(
-            "--key, --ca, --identity and --issuer need --security", hint="add --security"
+            "--key, --ca, --identity, --issuer and --trusted-root need --security",
+            hint="add --security",
         )
-    asked = (keys, ca, identity, issuer)
     if remote:
         name = Reference.parse(reference)
         source, card = context.source_for(name), catalog.get(name.short)
@@ -124,8 +129,9 @@ def _assessed(
     from modelrunner.operations.trust.report import Signatures, assess, signatures_for
     from modelrunner.operations.trust.signatures import Signers
 
-    keys, ca, identity, issuer = asked
-    signers = Signers.named(keys, ca, None, identity, issuer)
+    keys, ca, identity, issuer, trusted_root = asked
+    named = Signers.named(keys, ca, None, identity, issuer)
+    signers = replace(named, trusted_root=trusted_root)
     ask = None if context.offline else context.registries.referrers_of
     policy = context.settings.policy if context.settings.has_policy else None
 

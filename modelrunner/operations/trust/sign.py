@@ -12,10 +12,10 @@ from modelrunner.operations.trust.attach import Attachment, Subject
 from modelrunner.provenance.signing import (
     BUNDLE,
     SignedBundle,
+    StatementSigner,
+    Unsigned,
     predicate_type_of,
-    sign_statement,
 )
-from modelrunner.provenance.signing_keys import SigningKey
 from modelrunner.text import os_reason
 from modelrunner.units import format_moment
 from modelrunner.wire import parse_json
@@ -72,26 +72,26 @@ def read_statement(path: Path, kind: str | None) -> Statement:
 
 
 def sign(
-    subject: Subject, key: SigningKey, statement: Statement | None, created: datetime
+    subject: Subject, signer: StatementSigner, statement: Statement | None, created: datetime
 ) -> tuple[Attachment, SignedBundle]:
     """Return the signature of a model, or an attestation.
 
     Args:
         subject: The model.
-        key: Signs.
+        signer: Signs.
         statement: What is attested; None to sign only.
         created: The time in the annotations of its manifest.
 
     Raises:
-        SigningKeyError: The key does not sign.
+        AccessError, TransferError: It is not signed.
     """
     digest = subject.descriptor.digest
-    if statement is None:
-        bundle = sign_statement(digest, key)
-    else:
-        bundle = sign_statement(
-            digest, key, predicate_type=statement.type, predicate=statement.predicate
-        )
+    said = (
+        Unsigned.about(digest)
+        if statement is None
+        else Unsigned.about(digest, statement.type, statement.predicate)
+    )
+    bundle = signer.sign(said)
     moment = {media_types.ANNOTATION_CREATED: format_moment(created.astimezone(UTC))}
     annotations = {**moment, **bundle.annotations}
     return Attachment.of_bytes(subject, BUNDLE, bundle.raw, annotations), bundle

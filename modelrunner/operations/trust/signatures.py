@@ -34,7 +34,7 @@ from modelrunner.provenance.certificates import (
     UntrustedCertificateError,
     chain_in_pem,
 )
-from modelrunner.provenance.keyless import NotVerifiedError, verify_bundle
+from modelrunner.provenance.keyless.verifying import NotVerifiedError, verify_bundle
 from modelrunner.provenance.keys import PublicKey
 from modelrunner.provenance.policy import Rule
 from modelrunner.provenance.signatures import (

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from modelrunner.errors import ConfigError
-from modelrunner.provenance.keyless import NotVerifiedError, verify_bundle
+from modelrunner.provenance.keyless.verifying import NotVerifiedError, verify_bundle
 from tests.support.artifacts import docker_artifact
 from tests.support.signing import keyless_bundle
 
