@@ -26,7 +26,7 @@ KEYS = [
         "bytes",
         "low_bytes",
     ),
-    *("high_bytes", "card", "devices", "fit", "retained", "trained_context", "notes"),
+    *("high_bytes", "card", "devices", "fit", "retained", "trained_context", "notes", "referrers"),
 ]
 
 

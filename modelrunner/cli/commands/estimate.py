@@ -9,8 +9,10 @@ from modelrunner.cli.options import ContextSize, Device, GpuLayers, Parallel
 from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.cli.views.devices import warn_of_devices
 from modelrunner.cli.views.estimate import show_report, show_variants
+from modelrunner.cli.views.security import show_security
 from modelrunner.errors import DoesNotFitError, UsageError
 from modelrunner.memory.plan.load import CACHE_TYPES
+from modelrunner.oci.reference import Reference
 from modelrunner.operations.estimate.estimate import USUAL_CACHE, Estimator
 from modelrunner.operations.estimate.report import EstimateRequest, Report, device_to_dict
 from modelrunner.operations.pull.fit import bytes_of, devices_named, does_not_fit
@@ -20,6 +22,7 @@ from modelrunner.text import suggest
 if TYPE_CHECKING:
     from modelrunner.operations.devices import Usable
     from modelrunner.operations.estimate.variants import Variants
+    from modelrunner.operations.trust.report import Security
 
 
 class SourceOption(StrEnum):
@@ -92,6 +95,14 @@ def estimate(
             "--variants", help="Estimate every variant of the repository, at a context of 4096."
         ),
     ] = False,
+    security: Annotated[
+        bool,
+        Option(
+            "--security",
+            help="Also report who has signed the model, and what else refers to it; the weights"
+            " are not downloaded.",
+        ),
+    ] = False,
     graph: Annotated[
         bool, Option("--graph", help="Draw a graph of memory over context size.")
     ] = False,
@@ -131,6 +142,8 @@ def estimate(
         instead = usable.devices
     estimator = context.workspace.estimator(instead)
     asked = budget is not None or gpu is not None
+    if all_variants and security:
+        raise UsageError("--security and --variants cannot be combined", hint="use one of them")
     if all_variants:
         _estimate_all(context, estimator, subject, request, asked=asked)
         return
@@ -139,14 +152,19 @@ def estimate(
         warn_of_devices(context.console, usable or context.workspace.machine)
     for path in plot or ():
         _picture(context, report, path)
+    trust = _security(context, subject, report) if security else None
     too_much = does_not_fit(report) if asked and report.fit.verdict == "no" else None
     # the answer is the answer, whether it fits or not: the exit code is for whoever only asks that
     if context.console.json:
         context.console.emit(
-            report.to_dict() | _runtime(context, usable, asked=asked) | _curve(report, graph=graph)
+            report.to_dict()
+            | _runtime(context, usable, asked=asked)
+            | _curve(report, graph=graph)
+            | ({} if trust is None else {"security": trust.to_dict()})
         )
     else:
         show_report(context.console, report, graph=graph)
+        show_security(context.console, report.facts.referrers, trust)
     if too_much is not None:
         raise too_much
 
@@ -161,6 +179,28 @@ def _chosen(context: Context, device: str) -> "Usable":
     request = LaunchRequest.of(LaunchOptions(device=device).settings())
     usable, _request = narrowed(context.workspace.machine, request)
     return usable
+
+
+def _security(context: Context, subject: str, report: Report) -> "Security":
+    """Return who has signed a model.
+
+    Raises:
+        UsageError: It is not in the local store, and not in a registry.
+    """
+    # few ask for it
+    from modelrunner.cli.steps.trust import security
+
+    manifest = report.facts.manifest
+    if manifest is None:
+        raise UsageError(
+            "--security needs a model in the local store or in a registry",
+            hint="leave out --security",
+        )
+    stored = context.store.lookup(subject)
+    if stored is None:
+        return security(context, Reference.parse(subject), manifest)
+    named = next((name for name in stored.references if name.short == subject), None)
+    return security(context, named or next(iter(stored.references), None), manifest)
 
 
 def _runtime(context: Context, chosen: "Usable | None", *, asked: bool) -> dict[str, object]:

@@ -125,22 +125,18 @@ def _assessed(
     context: Context, model: "Material", name: Reference | None, card: Card | None, asked: "_Asked"
 ) -> dict[str, object]:
     # see `_security`
-    from modelrunner.operations.trust.discover import discover
-    from modelrunner.operations.trust.report import Signatures, assess, signatures_for
+    from modelrunner.cli.steps.trust import security
+    from modelrunner.operations.trust.report import Security, assess
     from modelrunner.operations.trust.signatures import Signers
 
     keys, ca, identity, issuer, trusted_root = asked
     named = Signers.named(keys, ca, None, identity, issuer)
     signers = replace(named, trusted_root=trusted_root)
-    ask = None if context.offline else context.registries.referrers_of
-    policy = context.settings.policy if context.settings.has_policy else None
 
-    def signatures() -> Signatures:
-        manifest = model.artifact.manifest
-        return signatures_for(policy, context.store, ask, name, manifest, signers)
+    def found() -> Security:
+        return security(context, name, model.artifact.manifest, signers)
 
-    found = discover(context.store, ask, name, model.digest).to_dict()
-    return {**assess(model, card, signatures), "referrers": found["referrers"]}
+    return assess(model, card, found)
 
 
 @command(

@@ -106,7 +106,11 @@ class Estimator:
         stored = self.store.lookup(text)
         if stored is not None:
             names = [reference.tag or "" for reference in stored.references]
-            return self.of_stored(stored, text, request, self.card(text, names))
+            report = self.of_stored(stored, text, request, self.card(text, names))
+            if not stored.is_stored:
+                return report
+            facts = report.facts._replace(manifest=stored.manifest, referrers=stored.referrers)
+            return replace(report, facts=facts)
         card = self.card(text)
         if is_whole_id(text):
             self.store.resolve(text)
@@ -169,6 +173,7 @@ class Estimator:
 
         kept = Kept(self.cache)
         artifact = artifact_at(kept.source(source), pinned)
+        facts = facts._replace(manifest=artifact.manifest)
 
         def config() -> ModelConfig:
             return kept.config(source, pinned, artifact)

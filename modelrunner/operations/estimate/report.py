@@ -16,6 +16,8 @@ from modelrunner.operations.estimate.fit_sentence import fit_sentence, memory_of
 
 if TYPE_CHECKING:
     from modelrunner.cards.card import Variant
+    from modelrunner.oci.manifest import Manifest
+    from modelrunner.oci.referrers import Referrer
 
 AskedSource = Literal["auto", "measured", "header", "config", "card"]
 
@@ -56,6 +58,9 @@ class Facts(NamedTuple):
     quantization: str | None = None
     parameters: int | None = None
     variant: "Variant | None" = None
+    manifest: "Manifest | None" = None
+    referrers: "Sequence[Referrer] | None" = None
+    """What refers to it, as far as it is in the local store; None for a model that is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +175,9 @@ class Report:
             "retained": None if (kept := self.retained) is None else _retained(kept),
             "trained_context": self.trained,
             "notes": list(self.notes),
+            "referrers": None
+            if self.facts.referrers is None
+            else [referrer.facts() for referrer in self.facts.referrers],
         }
 
 

@@ -1,16 +1,18 @@
 """Discover: everything that refers to a model, in the store and in its registry."""
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from modelrunner.errors import ModelRunnerError
 from modelrunner.oci import media_types
+from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
 from modelrunner.oci.referrers import Referrer
-from modelrunner.registry.oci.referrers import NotLookedAt, ReferrerPlace
+from modelrunner.operations.trust.signatures import Ask, SignaturePlace, SignatureSource
+from modelrunner.registry.oci.referrers import NotLookedAt
 from modelrunner.store.store import Store
 
 STORE = "local store"
@@ -44,7 +46,7 @@ class Discovered:
 
 def discover(
     store: Store,
-    ask: Callable[[Reference], Sequence[ReferrerPlace]] | None,
+    ask: Ask | None,
     name: Reference | None,
     digest: Digest,
 ) -> Discovered:
@@ -81,6 +83,70 @@ def discover(
                 except ModelRunnerError as exc:
                     problems.append(exc.message)
     return Discovered(digest, list(found.values()), list(dict.fromkeys(problems)))
+
+
+@contextmanager
+def asked_once(ask: Ask) -> Iterator[Ask]:
+    """The block in which each place is asked once what refers to a model, for all who want to know.
+
+    Connections are closed when it ends.
+    """
+    opened: dict[Reference, Sequence[SignaturePlace]] = {}
+    with ExitStack() as stack:
+
+        def ask_once(reference: Reference) -> Sequence[SignaturePlace]:
+            if reference not in opened:
+                places = ask(reference)
+                for place in places:
+                    stack.callback(place.source.close)
+                opened[reference] = [
+                    _Remembered(_Remembering(place.source), place.reference) for place in places
+                ]
+            return opened[reference]
+
+        yield ask_once
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    source: "_Remembering"
+    reference: Reference
+
+
+_Answer = tuple[Sequence[Referrer | NotLookedAt], ModelRunnerError | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembering:
+    """A place that is asked once, and answers, or fails, in the same way each time."""
+
+    source: SignatureSource
+    _answers: dict[tuple[Reference, Digest], _Answer] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    def referrers(self, reference: Reference, digest: Digest) -> Iterable[Referrer | NotLookedAt]:
+        key = (reference, digest)
+        if key not in self._answers:
+            found: list[Referrer | NotLookedAt] = []
+            error: ModelRunnerError | None = None
+            try:
+                found.extend(self.source.referrers(reference, digest))
+            except ModelRunnerError as exc:
+                error = exc
+            self._answers[key] = (found, error)
+        found_before, failure = self._answers[key]
+        yield from found_before
+        if failure is not None:
+            raise failure
+
+    def content(self, reference: Reference, descriptor: Descriptor) -> bytes:
+        return self.source.content(reference, descriptor)
+
+    def close(self) -> None:
+        """Nothing: others may ask, and the block closes it."""
 
 
 def title_of(referrer: Referrer) -> str | None:

@@ -1,6 +1,7 @@
 """What there is to know before a model is trusted: where it is from, and who has signed it."""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from modelrunner.oci.manifest import Index, Manifest
 from modelrunner.oci.model.formats import GGUF
 from modelrunner.oci.model.layers import Role
 from modelrunner.oci.reference import Reference
+from modelrunner.operations.trust.discover import Discovered, asked_once, discover
 from modelrunner.operations.trust.material import Material
 from modelrunner.operations.trust.signatures import (
     Ask,
@@ -96,6 +98,43 @@ def signatures_for(
 
 
 @dataclass(frozen=True, slots=True)
+class Security:
+    """Who has signed a model, and what else refers to it.
+
+    Attributes:
+        signatures: Each signature and attestation.
+        discovered: All that refers to it.
+    """
+
+    signatures: Signatures
+    discovered: Discovered
+
+    def to_dict(self) -> dict[str, object]:
+        """Return it as JSON has it."""
+        referrers = self.discovered.to_dict()["referrers"]
+        return {**_signatures(self.signatures), "referrers": referrers}
+
+
+def security_of(
+    policy_file: Path | None,
+    store: Store,
+    referrers_of: Ask | None,
+    reference: Reference | None,
+    manifest: Manifest | Index,
+    asked: Signers,
+) -> Security:
+    """Return who has signed a model and what refers to it, for which each place is asked once.
+
+    The arguments and errors are those of `signatures_for`.
+    """
+    with ExitStack() as stack:
+        ask = None if referrers_of is None else stack.enter_context(asked_once(referrers_of))
+        found = discover(store, ask, reference, manifest.digest)
+        signatures = signatures_for(policy_file, store, ask, reference, manifest, asked)
+    return Security(signatures, found)
+
+
+@dataclass(frozen=True, slots=True)
 class Tested:
     """What a policy does with a model, and why.
 
@@ -163,7 +202,7 @@ def tested(
 
 
 def assess(
-    model: Material, card: Card | None, signatures: Callable[[], Signatures]
+    model: Material, card: Card | None, security: Callable[[], Security]
 ) -> dict[str, object]:
     """Everything about a model that counts before it is trusted, as JSON has it."""
     headers, gguf = _headers(model)
@@ -183,7 +222,7 @@ def assess(
         "gguf": gguf,
         "chat_templates": _templates(model, first),
         "packaged": packaged.with_context(model.config.context_size).to_dict(),
-        **_signatures(signatures()),
+        **security().to_dict(),
     }
 
 
