@@ -88,6 +88,7 @@ def test_a_file_is_estimated_from_its_header(cli: CommandLine, tmp_path: Path) -
         },
         "trained_context": 2048,
         "notes": [],
+        "referrers": None,
     }
 
 

@@ -1,6 +1,8 @@
 """A model is signed for an identity, by a real Sigstore instance on this machine."""
 
+import hashlib
 import json
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -221,6 +223,30 @@ def test_services_of_another_instance_than_the_root_are_told(
         " authority, or not for signing\n"
         "hint: check that the trusted root in --trust-config is that of its services\n"
     )
+
+
+def test_a_lock_records_the_identity_and_the_trusted_root(
+    cli: CommandLine, name: str, instance: Instance, project: Path
+) -> None:
+    signed(cli, name, instance, "--push")
+    root = instance.trusted_root
+    asked = ("--identity", ME, "--issuer", instance.provider.url, "--trusted-root", root)
+    done(cli, "lock", "--init", name, *asked)
+    (model,) = tomllib.loads((project / "modelrunner.lock").read_text())["model"]
+    (entry,) = model["signed"]
+    del entry["signature"]
+    assert entry == {
+        "identity": ME,
+        "issuer": instance.provider.url,
+        "trusted_root": hashlib.sha256(root.read_bytes()).hexdigest(),
+    }
+
+    refused = cli("pull", "--locked")
+    done(cli, "trust", "add", "*", *asked, "--mode", "off")
+    done(cli, "pull", "--frozen")
+
+    assert refused.returncode == 6
+    assert "was verified with another trusted root than this machine has" in refused.stderr
 
 
 def test_the_token_is_never_shown(cli: CommandLine, name: str, instance: Instance) -> None:

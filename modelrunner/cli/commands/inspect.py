@@ -1,6 +1,5 @@
 """`modelrunner inspect` and `modelrunner tags`."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -130,8 +129,7 @@ def _assessed(
     from modelrunner.operations.trust.signatures import Signers
 
     keys, ca, identity, issuer, trusted_root = asked
-    named = Signers.named(keys, ca, None, identity, issuer)
-    signers = replace(named, trusted_root=trusted_root)
+    signers = Signers.named(keys, ca, None, identity, issuer, trusted_root)
 
     def found() -> Security:
         return security(context, name, model.artifact.manifest, signers)

@@ -77,6 +77,10 @@ def lock(
     issuer: Annotated[
         str | None, Option(metavar="URL", help="OIDC issuer of the signer's identity.")
     ] = None,
+    trusted_root: Annotated[
+        Path | None,
+        Option(metavar="FILE", help="Trusted root of your own Sigstore, for --identity."),
+    ] = None,
     unsigned: Annotated[
         bool, Option("--unsigned", help="Ask for no signatures, and record no signers.")
     ] = False,
@@ -109,11 +113,11 @@ def lock(
             f" {'--unsigned' if unsigned else '--check'}",
             hint="remove one of them",
         )
-    if (tsa and not ca) or (issuer and not identity):
-        raise UsageError(
-            "--tsa needs --ca" if tsa and not ca else "--issuer needs --identity",
-            hint="add --ca FILE" if tsa and not ca else "add --identity WHO",
-        )
+    if tsa and not ca:
+        raise UsageError("--tsa needs --ca", hint="add --ca FILE")
+    if (issuer or trusted_root) and not identity:
+        named = "--issuer" if issuer else "--trusted-root"
+        raise UsageError(f"{named} needs --identity", hint="add --identity WHO")
     if check:
         show_agreed(context, *project.agreed())
         return
@@ -124,7 +128,7 @@ def lock(
         # few name them
         from modelrunner.operations.trust.signatures import Signers
 
-        return Signers.named(keys, ca, tsa, identity, issuer)
+        return Signers.named(keys, ca, tsa, identity, issuer, trusted_root)
 
     locker = context.workspace.locker(
         context.console.say, signers if asked else None, unsigned=unsigned

@@ -180,6 +180,7 @@ class Signers:
         tsa: Sequence[Path] | None,
         identity: str | None,
         issuer: str | None,
+        trusted_root: Path | None = None,
     ) -> "Signers":
         """Those whom options name.
 
@@ -190,6 +191,7 @@ class Signers:
             tuple(PublicKey.load(path) for path in keys or ()),
             identity,
             issuer,
+            trusted_root,
             authority=Authority.load(ca, tsa or ()) if ca else None,
         )
 
