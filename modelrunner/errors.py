@@ -51,7 +51,6 @@ A message is a lower-case sentence without a period that names the thing; a hint
 """
 
 from collections.abc import Mapping
-from copy import copy
 from enum import IntEnum
 from typing import ClassVar, Self
 
@@ -103,17 +102,23 @@ class ModelRunnerError(Exception):
 
     def with_hint(self, hint: str | None, **more: Fact) -> Self:
         """Return the same error with another hint, and with more facts."""
-        changed = copy(self)
+        changed = self._copied()
         changed.hint = hint
         changed.facts = {**self.facts, **more}
         return changed
 
     def about(self, thing: str) -> Self:
         """Return the same error with what it is about before its message."""
-        changed = copy(self)
+        changed = self._copied()
         changed.message = f"{thing}: {self.message}"
         changed.args = (changed.message,)
         return changed
+
+    def _copied(self) -> Self:
+        # every start loads this module, and few errors are changed
+        from copy import copy
+
+        return copy(self)
 
     def to_dict(self) -> dict[str, Fact]:
         """Return the error as one JSON object: code, message, hint, retryable, then the facts."""

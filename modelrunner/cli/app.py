@@ -5,9 +5,9 @@ JSON, with its exit code. What a file system says where nobody expected it has w
 else is a bug and looks like one.
 """
 
+import _signal  # type: ignore[import-not-found]  # what `signal` makes slow enumerations of
 import io
 import os
-import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -26,9 +26,8 @@ from modelrunner.cli.context import (
     shared_options,
     show_version,
 )
-from modelrunner.cli.late import load_late
-from modelrunner.cli.parser.command_table import load
-from modelrunner.cli.parser.completion import asking_shell
+from modelrunner.cli.late import STANDARD, load_late
+from modelrunner.cli.parser.command_table import COMPLETING, load
 from modelrunner.cli.parser.declared import parameters_of
 from modelrunner.cli.parser.quick import parse
 from modelrunner.errors import CanceledByUserError, ExitStatus, ModelRunnerError
@@ -109,14 +108,8 @@ def _run(arguments: Sequence[str], fallback: GlobalOptions, said: Invocation) ->
 def _status(arguments: Sequence[str], said: Invocation) -> int:
     """Run one command and return its exit code."""
     try:
-        if shell := asking_shell(os.environ):
-            # a usual start has nothing to complete
-            from modelrunner.cli.parser.quick_completion import complete_quickly
-
-            load_late("inspect")
-            done = complete_quickly(shell, os.environ, parameters_of(shared_options))
-        else:
-            done = _run_quickly(arguments, said)
+        shell = _asking_shell()
+        done = _run_quickly(arguments, said) if shell is None else _complete_quickly(shell)
         if not done:
             # loaded only for what is not usual: it takes longer than most commands
             from modelrunner.cli.by_typer import run
@@ -134,6 +127,24 @@ def _status(arguments: Sequence[str], said: Invocation) -> int:
     return ExitStatus.OK
 
 
+def _asking_shell() -> str | None:
+    if COMPLETING not in os.environ:
+        return None
+    # a usual start has nothing to complete
+    from modelrunner.cli.parser.completion import asking_shell
+
+    return asking_shell(os.environ)
+
+
+def _complete_quickly(shell: str) -> bool:
+    """Print the candidates at the cursor; return False for what Typer has to say."""
+    # a usual start has nothing to complete
+    from modelrunner.cli.parser.quick_completion import complete_quickly
+
+    load_late(*STANDARD)
+    return complete_quickly(shell, os.environ, parameters_of(shared_options))
+
+
 def _run_quickly(arguments: Sequence[str], said: Invocation) -> bool:
     """Run a usual command line; return False, with nothing done, for what Typer has to parse."""
     if list(arguments) in ([], ["-h"], ["--help"]):
@@ -147,7 +158,7 @@ def _run_quickly(arguments: Sequence[str], said: Invocation) -> bool:
     if version and not words:
         show_version(options)
         return True
-    load_late("inspect")
+    load_late(*STANDARD)
     command = load(words[0]) if words and not version else None
     if command is None:
         return False
@@ -207,9 +218,9 @@ def _show_interruption(fallback: GlobalOptions, said: Invocation) -> None:
 def _end_on_signals() -> None:
     """End the program at SIGTERM and SIGHUP as at Ctrl-C: with cleanup."""
     for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, _leave)
+        number = getattr(_signal, name, None)
+        if number is not None and _signal.getsignal(number) == _signal.SIG_DFL:
+            _signal.signal(number, _leave)
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:

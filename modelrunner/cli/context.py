@@ -18,6 +18,7 @@ from modelrunner.errors import (
     ModelRunnerError,
     TransferError,
 )
+from modelrunner.frozen import frozen, replace
 from modelrunner.version import __version__
 
 # late imports: every start loads this, and `--help` and `--version` need no more
@@ -98,7 +99,8 @@ class Invocation:
         self.interruption = error
 
 
-class Context(NamedTuple):
+@frozen
+class Context:
     """What a command works with: the options, the terminal, and a workspace.
 
     Attributes:
@@ -156,7 +158,7 @@ class Context(NamedTuple):
 
     def over(self, workspace: "Workspace") -> "Context":
         """Return this context over another workspace."""
-        return self._replace(workspace=workspace)
+        return replace(self, workspace=workspace)
 
     def understood(self) -> "tuple[Context, ConfigError | None]":
         """Return this context; with default settings and the error where they are malformed.
@@ -164,8 +166,6 @@ class Context(NamedTuple):
         Raises:
             ConfigError: There is no home directory either.
         """
-        from dataclasses import replace
-
         from modelrunner.config.settings import Settings
 
         try:

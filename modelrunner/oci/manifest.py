@@ -163,7 +163,7 @@ def parse_json(raw: bytes, what: str) -> dict[str, Any]:
     try:
         text = raw.decode()
         value = parse_document(text)
-        if re.search(_HALF_CHARACTER, text):
+        if "\\u" in text and re.search(_HALF_CHARACTER, text):
             # half a surrogate pair: no text that a file, a terminal or JSON could take
             json.dumps(value, ensure_ascii=False).encode()
     except ValueError as exc:

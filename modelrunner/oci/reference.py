@@ -17,7 +17,7 @@ from typing import Self
 
 from modelrunner.errors import InvalidReferenceError, MalformedManifestError
 from modelrunner.frozen import field, frozen, replace
-from modelrunner.oci.digest import Digest
+from modelrunner.oci.digest import Digest, is_hex
 from modelrunner.oci.hub_address import (
     HUB_HOSTS,
     MAIN,
@@ -58,13 +58,17 @@ _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _HF_COMPONENT = r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?"
 _REVISION = r"[A-Za-z0-9_](?:[A-Za-z0-9._/-]{0,126}[A-Za-z0-9_-])?"
 _ALGORITHM = r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[0-9A-Fa-f]{32,}|sha[0-9]+:.*"
-_TAG = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}"
+_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
+_TAG = f"{_LETTERS}{_LETTERS.upper()}._-"
+"""The characters of a tag, which does not begin with one of the last two but `_`."""
+_MAX_TAG = 128
 _HF_TAG = r"(?:[A-Za-z0-9._/+,=()\[\]!~*-]|%(?![01]|7F)[0-9A-F]{2}){1,512}"
 _PATHS = ("./", "../", "/", "~", ".\\", "..\\")
 _IMAGE = "oci://"
 _MAX_NAME = 255
 _MAX_PORT = 65_535
-_ID = r"(?:sha256:)?([0-9a-f]{64})|([0-9a-f]{12})"
+_WHOLE_ID = 64
+_SHORT_ID = 12
 
 
 @frozen
@@ -241,12 +245,12 @@ def listed_name(registry: str, repository: str) -> str:
 def is_repository(path: str) -> bool:
     """Whether a registry may have a repository of this path."""
     parts = path.split("/")
-    return len(path) <= _MAX_NAME and all(re.fullmatch(_COMPONENT, part) for part in parts)
+    return len(path) <= _MAX_NAME and all(map(_is_component, parts))
 
 
 def is_tag(text: str) -> bool:
     """Whether a registry may have a tag of this name."""
-    return re.fullmatch(_TAG, text) is not None
+    return 0 < len(text) <= _MAX_TAG and text[0] not in ".-" and not text.strip(_TAG)
 
 
 def names_tag(text: str) -> bool:
@@ -257,14 +261,14 @@ def names_tag(text: str) -> bool:
 
 def is_whole_id(text: str) -> bool:
     """Whether the text is a whole ID, with `sha256:` or without: never the name of a model."""
-    match = re.fullmatch(_ID, text)
-    return match is not None and match[1] is not None
+    return is_hex(text.removeprefix("sha256:"), _WHOLE_ID)
 
 
 def match_id(text: str) -> str | None:
     """The hex digits where the text has the form of a model ID, else None."""
-    match = re.fullmatch(_ID, text)
-    return (match[1] or match[2]) if match else None
+    if is_whole_id(text):
+        return text.removeprefix("sha256:")
+    return text if is_hex(text, _SHORT_ID) else None
 
 
 def _split_digest(text: str) -> tuple[str, Digest | None]:
@@ -289,7 +293,7 @@ def _split_tag(rest: str, text: str) -> tuple[str, str | None]:
     last, colon, tag = last.partition(":")
     if not colon or not tag:
         return f"{head}{slash}{last}", None
-    if not re.fullmatch(_TAG, tag):
+    if not is_tag(tag):
         raise InvalidReferenceError(
             f"{text[:200]!r}: {tag[:140]!r} is not a valid tag",
             hint="a tag has up to 128 letters, digits, `.`, `_` and `-`, and starts with a "
@@ -303,7 +307,7 @@ def _hub_tag(tag: str, text: str) -> str:
     selection = selection_of(tag)
     if selection is not None:
         tag = selection_tag(*selection)
-    elif not re.fullmatch(_TAG, tag):
+    elif not is_tag(tag):
         tag = tag_of(unquoted(tag))
     if not re.fullmatch(_HF_TAG, tag) or not {"", ".", ".."}.isdisjoint(tag.split("/")):
         raise InvalidReferenceError(
@@ -341,6 +345,8 @@ def _split_revision(registry: str, repository: str, text: str) -> tuple[str, str
 
 
 def _check_registry(registry: str, text: str) -> None:
+    if registry in (DOCKER_HUB, HUGGING_FACE):
+        return
     match = re.fullmatch(_HOST, registry)
     if match is None or not 0 < int(match[1] or 1) <= _MAX_PORT:
         raise InvalidReferenceError(
@@ -352,17 +358,29 @@ def _check_registry(registry: str, text: str) -> None:
 
 
 def _check_repository(registry: str, repository: str, text: str) -> None:
-    component = _HF_COMPONENT if registry == HUGGING_FACE else _COMPONENT
+    of_hub = registry == HUGGING_FACE
     parts = repository.split("/")
-    good = all(re.fullmatch(component, part) and ".." not in part for part in parts)
+    good = all(_is_hub_component(part) if of_hub else _is_component(part) for part in parts)
     if not good or len(repository) > _MAX_NAME:
         raise InvalidReferenceError(
             f"{text[:200]!r} is not a valid model reference",
             hint="write NAME:TAG, NAMESPACE/NAME:TAG or REGISTRY/NAMESPACE/NAME:TAG; names have"
             " lower-case letters and digits, with `.`, `_` or `-` between them",
         )
-    if registry == HUGGING_FACE and len(parts) != 2:  # noqa: PLR2004
+    if of_hub and len(parts) != 2:  # noqa: PLR2004
         raise InvalidReferenceError(
             f"{text[:200]!r} is not a repository of the Hugging Face Hub",
             hint="write hf.co/ORG/REPO or hf.co/ORG/REPO:QUANT",
         )
+
+
+def _is_component(part: str) -> bool:
+    # most have letters, digits, dashes and single dots alone, and no pattern is compiled for them
+    plain = part and not part.strip(f"{_LETTERS}-.") and not (part[0] in "-." or part[-1] in "-.")
+    if plain and not any(pair in part for pair in ("..", ".-", "-.")):
+        return True
+    return re.fullmatch(_COMPONENT, part) is not None
+
+
+def _is_hub_component(part: str) -> bool:
+    return re.fullmatch(_HF_COMPONENT, part) is not None and ".." not in part

@@ -1,15 +1,15 @@
 """Removal: planned, shown, done. Names go first, blobs last."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from modelrunner.errors import DiskFullError, ModelNotFoundError, UsageError
+from modelrunner.frozen import frozen
 from modelrunner.oci.reference import Reference, match_id
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.store.sweep import make_room_by, make_room_by_notes, remove_blobs_of
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RemovalPlan:
     """What would go: names, and with the last of them the model."""
 
@@ -18,7 +18,7 @@ class RemovalPlan:
     last: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Removed:
     """What went, and the bytes that it freed."""
 

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from modelrunner.disk.files import (
     disk_errors,
@@ -24,14 +24,15 @@ from modelrunner.disk.inside import (
     make_read_only,
     open_content,
 )
-from modelrunner.disk.lock import try_lock
 from modelrunner.errors import CorruptStoreError, DigestMismatchError, SizeMismatchError
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
-from modelrunner.store.journal import noted_bytes
 from modelrunner.store.layout import Layout
 from modelrunner.store.stamps import hash_file, is_stamped, look, remove_stamp, write_stamp
-from modelrunner.store.writer import BlobWriter, is_still, locked_file, open_partial
+
+# late imports: what reads blobs loads nothing that writes them
+if TYPE_CHECKING:
+    from modelrunner.store.writer import BlobWriter
 
 State = Literal["absent", "damaged", "good"]
 
@@ -125,6 +126,9 @@ class BlobStore:
         Raises:
             StoreAccessError, DiskFullError: The store cannot be written.
         """
+        from modelrunner.disk.lock import try_lock
+        from modelrunner.store.writer import is_still, open_partial
+
         digest = descriptor.digest
         partial, aside = self._layout.partial(digest), self._layout.quarantine / digest.hex
         with disk_errors(self._layout.root):
@@ -180,6 +184,8 @@ class BlobStore:
         except FileNotFoundError:
             return 0
         if journal.exists():
+            from modelrunner.store.journal import noted_bytes
+
             return noted_bytes(journal, descriptor.size)
         return size if size <= descriptor.size else 0
 
@@ -197,7 +203,7 @@ class BlobStore:
     @contextmanager
     def writer(
         self, descriptor: Descriptor, *, resumable: bool = True
-    ) -> Iterator[BlobWriter | None]:
+    ) -> "Iterator[BlobWriter | None]":
         """The block in which a blob arrives from its start to its end, see `arrival`.
 
         Args:
@@ -209,6 +215,8 @@ class BlobStore:
             DigestMismatchError, SizeMismatchError: What arrived is wrong, and removed.
             DiskFullError, StoreAccessError: It cannot be written.
         """
+        from modelrunner.store.writer import BlobWriter
+
         with self.arrival(descriptor) as arrival:
             if arrival is None:
                 yield None
@@ -250,6 +258,8 @@ class BlobStore:
         Raises:
             DiskFullError, StoreAccessError: It cannot be written.
         """
+        from modelrunner.store.writer import locked_file
+
         partial = self._layout.partial(descriptor.digest)
         with ExitStack() as stack:
             with disk_errors(partial):
@@ -318,6 +328,8 @@ class BlobStore:
         Raises:
             DiskFullError, StoreAccessError: It cannot be kept.
         """
+        from modelrunner.store.writer import locked_file
+
         path, partial = self.path(descriptor.digest), self._layout.partial(descriptor.digest)
         beside = temporary_beside(partial)
         with disk_errors(partial), locked_file(partial, _wait_in_silence) as file:

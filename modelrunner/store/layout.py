@@ -23,7 +23,6 @@ from pathlib import Path
 
 from modelrunner.disk.files import TEMPORARY_PREFIX, disk_errors, lasting, write_atomically
 from modelrunner.disk.inside import make_directory, read_inside
-from modelrunner.disk.lock import file_lock
 from modelrunner.errors import (
     ConfigError,
     CorruptStoreError,
@@ -220,6 +219,9 @@ class Layout:
             ) from exc
 
     def _create_index(self) -> None:
+        # what reads the store locks nothing
+        from modelrunner.disk.lock import file_lock
+
         with file_lock(self.lock):
             # looked at again: another process may have made and filled it meanwhile
             if not self.index.exists():

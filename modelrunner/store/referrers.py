@@ -8,6 +8,7 @@ annotation over; where its `prune` has removed the list, nothing is known to ref
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from modelrunner.errors import CorruptStoreError, IntegrityError, MalformedManifestError
 from modelrunner.frozen import replace
@@ -15,9 +16,12 @@ from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Manifest, parse_manifest
-from modelrunner.oci.referrers import Referrer, entries_in, kept_list
 from modelrunner.store.blobs import BlobStore
 from modelrunner.store.index import Entry
+
+# late imports: few models have something that refers to them, and the others load nothing for it
+if TYPE_CHECKING:
+    from modelrunner.oci.referrers import Referrer
 
 MOST = 4096
 """Referrers that are kept of one model."""
@@ -32,7 +36,7 @@ def list_of(entry: Descriptor) -> Digest | None:
         return None
 
 
-def kept(blobs: BlobStore, entry: Descriptor) -> tuple[Referrer, ...]:
+def kept(blobs: BlobStore, entry: Descriptor) -> "tuple[Referrer, ...]":
     """What refers to a model, as far as all of it is there.
 
     Args:
@@ -45,6 +49,10 @@ def kept(blobs: BlobStore, entry: Descriptor) -> tuple[Referrer, ...]:
         # `verify` reports it
         _note(entry, exc)
         return ()
+    if not listed:
+        return ()
+    from modelrunner.oci.referrers import Referrer
+
     found = []
     for descriptor, kind, tag in listed:
         try:
@@ -64,7 +72,7 @@ def is_whole(blobs: BlobStore, manifest: Manifest) -> bool:
 
 
 def keep(
-    blobs: BlobStore, entries: Sequence[Entry], digest: Digest, referrers: Iterable[Referrer]
+    blobs: BlobStore, entries: Sequence[Entry], digest: Digest, referrers: "Iterable[Referrer]"
 ) -> list[Entry]:
     """The entries of an index, in which a model has more that refers to it.
 
@@ -88,6 +96,8 @@ def keep(
     chosen = list(found.values())[:MOST]
     if not own or chosen == list(before):
         return list(entries)
+    from modelrunner.oci.referrers import kept_list
+
     raw = kept_list(chosen)
     listed = Descriptor(media_types.OCI_INDEX, Digest.of(raw), len(raw))
     blobs.put(listed, raw)
@@ -140,6 +150,8 @@ def _listed(blobs: BlobStore, entry: Descriptor) -> list[tuple[Descriptor, str, 
     digest = list_of(entry)
     if digest is None or not blobs.path(digest).exists():
         return []
+    from modelrunner.oci.referrers import entries_in
+
     return entries_in(blobs.read(_sized(blobs, digest)))
 
 

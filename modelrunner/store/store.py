@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from modelrunner.disk.lock import held, open_held, try_lock
 from modelrunner.errors import (
     CorruptStoreError,
     DiskFullError,
@@ -22,16 +21,13 @@ from modelrunner.errors import (
     UnsupportedArtifactError,
 )
 from modelrunner.frozen import field, frozen, replace
-from modelrunner.huggingface.names import normalized
 from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest, parse_manifest
 from modelrunner.oci.model.artifact import ModelArtifact
 from modelrunner.oci.model.config import ModelConfig
-from modelrunner.oci.model.families.image import config_says_model
 from modelrunner.oci.model.layers import Layer
-from modelrunner.oci.near import near_names
 from modelrunner.oci.reference import (
     DEFAULT_NAMESPACE,
     HUGGING_FACE,
@@ -40,7 +36,6 @@ from modelrunner.oci.reference import (
     match_id,
     names_tag,
 )
-from modelrunner.oci.referrers import Referrer
 from modelrunner.store.blobs import BlobStore
 from modelrunner.store.index import Entry, read_index, write_index
 from modelrunner.store.layout import Layout
@@ -48,6 +43,10 @@ from modelrunner.store.referrers import carried, keep, kept, list_of
 from modelrunner.store.unpacked.record import files_of
 from modelrunner.store.views import ensure_view, known_file, known_view
 from modelrunner.text import did_you_mean, sanitize_line
+
+# late imports: what reads the store loads nothing that changes it, or that explains what is missing
+if TYPE_CHECKING:
+    from modelrunner.oci.referrers import Referrer
 
 
 @frozen
@@ -120,6 +119,8 @@ class StoredModel:
             if not self.manifest.is_image:
                 raise
             # one that does not say so was unpacked before it got its name
+            from modelrunner.oci.model.families.image import config_says_model
+
             raw = BlobStore(self.layout).read(self.manifest.config)
             if files_of(self.layout, self.digest) is None and not config_says_model(raw):
                 raise
@@ -140,7 +141,7 @@ class StoredModel:
         return self.artifact.config(blobs.read(self.manifest.config), blobs.read)
 
     @cached_property
-    def referrers(self) -> tuple[Referrer, ...]:
+    def referrers(self) -> "tuple[Referrer, ...]":
         """What refers to the model, as far as it is kept: signatures and the like."""
         return kept(BlobStore(self.layout), self.descriptor)
 
@@ -384,7 +385,7 @@ class Store:
         aliases: Mapping[Reference, Reference] | None = None,
         *,
         published: bool = False,
-        referrers: Iterable[Referrer] = (),
+        referrers: "Iterable[Referrer]" = (),
     ) -> StoredModel:
         """Files a manifest whose blobs are all there, then gives it its names.
 
@@ -443,7 +444,7 @@ class Store:
         known = {text: name for text, (_, name) in spellings.items()}
         return StoredModel(self.layout, listed.descriptor, tuple(references), known, published)
 
-    def referrers_of(self, digest: Digest) -> tuple[Referrer, ...]:
+    def referrers_of(self, digest: Digest) -> "tuple[Referrer, ...]":
         """What refers to a model, as far as it is kept; nothing where it is not in the store."""
         if not self.layout.exists():
             return ()
@@ -452,7 +453,7 @@ class Store:
                 return kept(self.blobs, entry.descriptor)
         return ()
 
-    def sound_referrers(self, digest: Digest) -> tuple[Referrer, ...]:
+    def sound_referrers(self, digest: Digest) -> "tuple[Referrer, ...]":
         """What refers to a model and can be given to others: every blob of it is right."""
         return tuple(
             each
@@ -460,7 +461,7 @@ class Store:
             if all(self.blobs.state(blob) == "good" for blob in each.manifest.blobs)
         )
 
-    def keep_referrers(self, digest: Digest, referrers: Sequence[Referrer]) -> None:
+    def keep_referrers(self, digest: Digest, referrers: "Sequence[Referrer]") -> None:
         """Keeps what refers to a model of the store with it, as far as its blobs are there.
 
         Raises:
@@ -504,6 +505,8 @@ class Store:
         Raises:
             StoreAccessError, DiskFullError: It cannot be written; nothing has changed.
         """
+        from modelrunner.disk.lock import held
+
         self.layout.create()
         with held(self.layout.lock):
             before = read_index(self.layout)
@@ -516,6 +519,8 @@ class Store:
     @contextmanager
     def arriving(self) -> Iterator[None]:
         """The block in which blobs arrive whose name comes last: none is swept meanwhile."""
+        from modelrunner.disk.lock import held
+
         self.layout.create()
         with held(self.layout.arrivals, "shared"):
             yield
@@ -523,6 +528,8 @@ class Store:
     @contextmanager
     def arrivals_held_off(self) -> Iterator[bool]:
         """The block in which no process enters that of `arriving`; False where one is inside."""
+        from modelrunner.disk.lock import open_held, try_lock
+
         try:
             file = open_held(self.layout.arrivals)
         except FileNotFoundError:
@@ -569,6 +576,8 @@ class Store:
 
     def not_found(self, text: str) -> ModelNotFoundError:
         """The error for a model that is not in the store; the near ones are named."""
+        from modelrunner.oci.near import near_names
+
         wanted = None if match_id(text) else Reference.parse(text)
         near = [] if wanted is None else near_names(wanted, self._names())
         hint = "`modelrunner list` lists local models, `modelrunner pull` downloads others"
@@ -597,6 +606,8 @@ class Store:
             option: What the user has set so that none may be asked.
             hint: What to do where none of those was meant.
         """
+        from modelrunner.oci.near import near_names
+
         near = near_names(reference, (name for name in self._names() if name != reference))
         question = did_you_mean(near)
         return NotInStoreError(
@@ -638,7 +649,11 @@ def _same_choice(name: Reference, wanted: Reference) -> bool:
     if name.registry != HUGGING_FACE or name.name != wanted.name or name.digest is not None:
         return False
     has, asked = name.tag or "", wanted.tag or ""
-    return has.lower() == asked.lower() or has == normalized(asked)
+    if has.lower() == asked.lower():
+        return True
+    from modelrunner.huggingface.names import normalized
+
+    return has == normalized(asked)
 
 
 def _is_published(entries: Iterable[Entry], digest: Digest) -> bool:

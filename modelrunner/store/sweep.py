@@ -14,12 +14,12 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from modelrunner.disk.files import SECONDS_IN_USE, TEMPORARY_PREFIX, disk_errors
 from modelrunner.disk.lock import held, open_held, try_lock
 from modelrunner.errors import CorruptStoreError, IntegrityError
+from modelrunner.frozen import frozen
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, parse_manifest
@@ -35,7 +35,7 @@ _NO_PARTIAL = (errno.ELOOP, errno.EINVAL)
 """What opening says of a link, a pipe or a device."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Leftover:
     """Something that nothing needs."""
 

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from modelrunner.disk.clones import copy_data
 from modelrunner.disk.files import TEMPORARY_PREFIX, disk_errors
 from modelrunner.disk.inside import make_directory, make_read_only, open_content, open_inside
 from modelrunner.errors import ConfigError, CorruptStoreError
@@ -84,6 +83,8 @@ def place_file(blob: Path, target: Path) -> None:
         raise
     except OSError:
         # another file system, one without links, or too many links: a copy serves as well
+        from modelrunner.disk.clones import copy_data
+
         with open_content(blob) as source, open_inside(target, "new") as copy:
             copy_data(source.fileno(), copy.fileno())
             make_read_only(copy, target)

@@ -583,7 +583,7 @@ def test_nothing_heavy_is_imported_that_a_command_does_not_use(
 
 # Packages of the program that a command does without.
 
-FIRST = {"cli", "errors", "text", "version"}
+FIRST = {"cli", "errors", "frozen", "text", "version"}
 TO_LAUNCH = {
     *("cli.chat", "cli.steps", "lockfile", "operations.lock", "operations.trust", "provenance"),
     *("registry.http", "runtime.backends", "runtime.child", "runtime.images", "runtime.select"),

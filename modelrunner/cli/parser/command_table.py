@@ -21,6 +21,9 @@ class Entry(NamedTuple):
     hidden: bool = False
 
 
+COMPLETING = "_MODELRUNNER_COMPLETE"
+"""The variable by which the script of a shell requests completions."""
+
 COMMANDS = {
     "run": Entry("run:run", "Chat with a model; pull it if needed."),
     "pull": Entry("pull:pull", "Download models into the local store."),

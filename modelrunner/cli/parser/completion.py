@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from modelrunner.cli.parser.command_table import COMPLETING
 from modelrunner.errors import ModelRunnerError
 
 # late imports: every start loads this, and each place has candidates of its own
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 Completer: TypeAlias = Callable[["Context", str], list[str]]
 
-_VARIABLE = "_MODELRUNNER_COMPLETE"
 _PREFIX = "complete_"
 
 _LOCAL = frozenset(
@@ -46,7 +46,7 @@ class Offer(NamedTuple):
 
 def asking_shell(environ: Mapping[str, str]) -> str | None:
     """Return the shell that requests completions, if one does."""
-    asked = environ.get(_VARIABLE, "")
+    asked = environ.get(COMPLETING, "")
     shell = asked.removeprefix(_PREFIX)
     return shell if asked.startswith(_PREFIX) and shell in SCRIPTS else None
 
@@ -69,7 +69,7 @@ def answer(command: Any, values: Any, program: str, shell: str) -> None:  # noqa
     if parser is None:
         return
     try:
-        asked = parser(command, values, program, _VARIABLE)
+        asked = parser(command, values, program, COMPLETING)
         found = asked.get_completions(*asked.get_completion_args())
     except (ModelRunnerError, OSError, LookupError, ValueError):
         # what cannot be read is said when the command is run; the others are of a line that no
@@ -86,7 +86,7 @@ def candidates_line(shell: str, value: str, text: str | None = None) -> str:
     return f"{value}\t{about}" if about else value
 
 
-_ASK = f"{_VARIABLE}={_PREFIX}"
+_ASK = f"{COMPLETING}={_PREFIX}"
 SCRIPTS = {
     "bash": f"""\
 # bash completion for modelrunner: eval "$(modelrunner completion bash)"

@@ -18,19 +18,13 @@ from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.manifest import MAX_BYTES, Index, Manifest
 from modelrunner.oci.model.config import Family, ModelConfig
-from modelrunner.oci.model.families.files import FILES_FAMILY
 from modelrunner.oci.model.families.known import family_of
-from modelrunner.oci.model.families.ollama import settings_of
 from modelrunner.oci.model.formats import ADAPTER, FILES, GGUF, PROJECTOR
 from modelrunner.oci.model.layers import Layer, Role, layer_of
 from modelrunner.oci.model.naming import SHARD, firsts, name_layers
 from modelrunner.oci.model.paths import annotated_path
-from modelrunner.oci.model.unsupported import (
-    no_weights,
-    not_runnable,
-    several_models,
-    unknown_family,
-)
+
+# late imports: the other families, and what is said of artifacts that are no models
 
 __all__ = ["SHARD", "Layer", "ModelArtifact", "Role"]
 
@@ -79,6 +73,8 @@ class ModelArtifact:
             )
         family = family_of(manifest, image=image)
         if family is None:
+            from modelrunner.oci.model.unsupported import unknown_family
+
             raise unknown_family(manifest, _named_layers(manifest), name)
         if manifest.config.size > MAX_BYTES:
             raise MalformedManifestError(
@@ -97,6 +93,8 @@ class ModelArtifact:
             UnsupportedArtifactError: None of them is weights.
             MalformedManifestError: Two files have one name, or a shard is missing.
         """
+        from modelrunner.oci.model.families.files import FILES_FAMILY
+
         found = [layer for layer in self.layers if not layer.archived]
         found += [FILES_FAMILY.layer_of(file) for file in files]
         return self._made(self.manifest, self.family, found, one_model=False)
@@ -108,6 +106,8 @@ class ModelArtifact:
         found = _promoted(layers)
         chosen = manifest.artifact_type == media_types.FILES_ARTIFACT
         if not chosen and not any(layer.role in _MODELS or layer.archived for layer in found):
+            from modelrunner.oci.model.unsupported import no_weights
+
             raise no_weights(found)
         format_ = _format_of(found)
         named = name_layers(_with_weights_of(found, format_), several=not one_model)
@@ -201,6 +201,8 @@ class ModelArtifact:
             # the config of plain files may be anything
             config = ModelConfig(self.family)
         if self.family == "ollama" and read is not None:
+            from modelrunner.oci.model.families.ollama import settings_of
+
             config = config.with_said(settings_of(self.layers, read))
         format_ = config.format or GGUF
         if format_.lower() != GGUF and self.weights and all(map(_is_untold, self.weights)):
@@ -212,9 +214,13 @@ class ModelArtifact:
     def _obstacle(self, name: str) -> UnsupportedArtifactError | None:
         weights = self.weights
         if self.format != GGUF or any(layer.archived for layer in weights):
+            from modelrunner.oci.model.unsupported import not_runnable
+
             return not_runnable(self.layers, self.format, name)
         choices = [str(layer.path) for layer in firsts(weights)]
         if len(choices) > 1:
+            from modelrunner.oci.model.unsupported import several_models
+
             return several_models(choices, name)
         for role in (Role.PROJECTOR, Role.ADAPTER):
             try:

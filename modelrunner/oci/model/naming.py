@@ -27,12 +27,17 @@ _DEFAULT_NAMES = {
 
 def shard_names(name: str) -> list[str] | None:
     """The names of all shards of the set that a file's name is of; None where it is of none."""
-    match = re.fullmatch(SHARD, name)
+    match = _shard(SHARD, name)
     if match is None:
         return None
     # bounded: five digits, see `SHARD`
     count = int(match["count"])
     return [f"{match['stem']}-{number:05d}-of-{count:05d}.gguf" for number in range(1, count + 1)]
+
+
+def _shard(pattern: str, name: str) -> re.Match[str] | None:
+    # most files are none, and no pattern is compiled for them
+    return re.fullmatch(pattern, name) if "-of-" in name.lower() else None
 
 
 def name_layers(found: Sequence[Layer], *, several: bool = False) -> tuple[Layer, ...]:
@@ -112,7 +117,7 @@ def _name_weights(weights: list[Layer]) -> list[Layer]:
     shards = [
         (match, layer)
         for layer in unique
-        if layer.path is not None and (match := re.fullmatch(SHARD, layer.path.name)) is not None
+        if layer.path is not None and (match := _shard(SHARD, layer.path.name)) is not None
     ]
     if shards and len(shards) == len(unique):
         return _ordered_shards(shards)
@@ -140,7 +145,7 @@ def firsts(weights: Sequence[Layer]) -> list[Layer]:
     """The weights without all shards but the first: one a model."""
     found = []
     for layer in weights:
-        match = None if layer.path is None else re.fullmatch(_OTHER_SHARD, layer.path.name)
+        match = None if layer.path is None else _shard(_OTHER_SHARD, layer.path.name)
         # bounded: five digits, see `_OTHER_SHARD`
         if match is None or int(match["number"]) == 1:
             found.append(layer)
@@ -176,7 +181,7 @@ def _in_sets(weights: Sequence[Layer]) -> list[Layer]:
     found: list[list[tuple[int, Layer]]] = []
     for layer in weights:
         path = layer.path
-        match = None if path is None else re.fullmatch(_OTHER_SHARD, path.name)
+        match = None if path is None else _shard(_OTHER_SHARD, path.name)
         if path is None or match is None:
             found.append([(1, layer)])
             continue

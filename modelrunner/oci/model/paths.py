@@ -1,6 +1,5 @@
 """File paths that come from foreign manifests: checked before anything is made of them."""
 
-import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
@@ -17,7 +16,6 @@ _PATHS = (
     media_types.ANNOTATION_CNAI_PATH,
     media_types.ANNOTATION_TITLE,
 )
-_DRIVE = r"[A-Za-z]:"
 
 
 def checked_path(text: str) -> PurePosixPath:
@@ -33,7 +31,7 @@ def checked_path(text: str) -> PurePosixPath:
         and sanitize(text) == text
         and not any(mark in text for mark in "\\\t\n")
         and not path.is_absolute()
-        and not re.match(_DRIVE, text)
+        and not _has_drive(text)
         and path.parts
         and all(_is_component(part) for part in path.parts)
     )
@@ -60,6 +58,10 @@ def annotated_path(annotations: Mapping[str, str]) -> PurePosixPath | None:
             return checked_path(annotations[key])
     name = _metadata_name(annotations.get(media_types.ANNOTATION_FILE, ""))
     return checked_path(name) if name else None
+
+
+def _has_drive(text: str) -> bool:
+    return text[1:2] == ":" and text[0].isascii() and text[0].isalpha()
 
 
 def _is_component(part: str) -> bool:

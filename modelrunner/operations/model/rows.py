@@ -1,22 +1,22 @@
 """What `list` shows: the models of a store as rows of facts, out of manifest and config."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from modelrunner.errors import ModelRunnerError
-from modelrunner.frozen import replace
+from modelrunner.frozen import frozen, replace
 from modelrunner.oci.model.config import ModelConfig
-from modelrunner.oci.referrers import Referrer
-from modelrunner.operations.model.header_facts import header_facts
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.units import format_moment
 
 # late imports: most lists do without
 if TYPE_CHECKING:
+    from modelrunner.oci.referrers import Referrer
     from modelrunner.runtime.capabilities.facts import Capabilities
 
 
-class Row(NamedTuple):
+@frozen
+class Row:
     """One model; None is unknown. `problem` says why a damaged one has no facts."""
 
     id: str
@@ -33,7 +33,7 @@ class Row(NamedTuple):
     path: str | None = None
     problem: str | None = None
     capabilities: "Capabilities | None" = None
-    referrers: tuple[Referrer, ...] | None = None
+    referrers: "tuple[Referrer, ...] | None" = None
 
     def to_dict(self) -> dict[str, object]:
         """The model as JSON has it."""
@@ -74,13 +74,13 @@ def with_capabilities(store: Store, listed: Sequence[Row]) -> list[Row]:
     wanted = {row.id for row in listed if row.problem is None}
     models = [model for model in store.models() if str(model.digest) in wanted]
     known = dict(zip((str(model.digest) for model in models), capabilities_of(models), strict=True))
-    return [row._replace(capabilities=known.get(row.id)) for row in listed]
+    return [replace(row, capabilities=known.get(row.id)) for row in listed]
 
 
 def with_referrers(store: Store, listed: Sequence[Row]) -> list[Row]:
     """Return rows with what refers to each model and is kept with it."""
     known = {str(model.digest): model.referrers for model in store.models()}
-    return [row._replace(referrers=known.get(row.id, ())) for row in listed]
+    return [replace(row, referrers=known.get(row.id, ())) for row in listed]
 
 
 def row_of(model: StoredModel) -> Row:
@@ -113,6 +113,8 @@ def filled_in(config: ModelConfig, model: StoredModel) -> ModelConfig:
     known = (config.architecture, config.parameters, config.quantization, config.context_length)
     if None not in known:
         return config
+    from modelrunner.operations.model.header_facts import header_facts
+
     facts = header_facts(model)
     return replace(
         config,

@@ -1,12 +1,23 @@
 """What people type as a model's name, and what is made of it."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from modelrunner.errors import ExitStatus, InvalidReferenceError
 from modelrunner.oci.digest import Digest
-from modelrunner.oci.reference import Reference, listed_name, match_id, names_tag, split_name
+from modelrunner.oci.reference import (
+    Reference,
+    is_repository,
+    is_tag,
+    is_whole_id,
+    listed_name,
+    match_id,
+    names_tag,
+    split_name,
+)
 
 HEX = "0123456789abcdef" * 4
 SHA = f"sha256:{HEX}"
@@ -223,6 +234,26 @@ def test_the_short_name_is_what_people_type_and_means_the_same(text, short):
     reference = Reference.parse(text)
     assert reference.short == short
     assert Reference.parse(short) == reference
+
+
+@given(st.text(alphabet="aZ0-._/é\n", max_size=8) | st.text(max_size=8))
+def test_names_and_tags_are_those_of_the_distribution_specification(text):
+    component = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+    parts = text.split("/")
+    assert is_repository(text) == all(re.fullmatch(component, part) for part in parts)
+    assert is_tag(text) == bool(re.fullmatch(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}", text))
+
+
+def test_a_tag_has_at_most_128_characters():
+    assert (is_tag("a" * 128), is_tag("a" * 129)) == (True, False)
+
+
+@given(st.text(alphabet="0af9AFg:sha256", max_size=80))
+def test_digests_and_ids_are_lower_case_hex_digits(text):
+    for hexes in (text, f"sha256:{text}", text[:12], f"sha256:{text[:12]}", "0" * 64, "a" * 12):
+        found = re.fullmatch(r"(?:sha256:)?([0-9a-f]{64})|([0-9a-f]{12})", hexes)
+        assert match_id(hexes) == (found and (found[1] or found[2]))
+        assert is_whole_id(hexes) == bool(found and found[1])
 
 
 def test_the_case_of_a_hugging_face_repository_is_remembered_but_does_not_tell_models_apart():

@@ -7,8 +7,9 @@ import stat
 
 import pytest
 
+from modelrunner.disk import clones
 from modelrunner.errors import CorruptStoreError, DiskFullError, StoreAccessError
-from modelrunner.store import stamps, views
+from modelrunner.store import stamps
 from modelrunner.store.sweep import remove_blobs_of
 from modelrunner.store.views import ensure_view, place_file
 from tests.support.artifacts import docker_artifact
@@ -125,7 +126,8 @@ def test_a_view_is_whole_or_not_there(store, model, monkeypatch):
         real(source, target)
 
     monkeypatch.setattr(os, "link", fill_up)
-    monkeypatch.setattr(views, "copy_data", lambda *_: fill_up(None, store.layout.root / "LICENSE"))
+    target = store.layout.root / "LICENSE"
+    monkeypatch.setattr(clones, "copy_data", lambda *_: fill_up(None, target))
     with pytest.raises(DiskFullError):
         model.view()
     assert list(store.layout.views.iterdir()) == []

@@ -16,7 +16,7 @@ from modelrunner.oci.model.layers import Layer, Role
 
 _KEYS = ("org.cnai.model.", "org.cncf.model.", media_types.MODEL_LABELS)
 _TYPE = ("org.containers.type", "ai.image.model")
-_COPIED = re.compile(r"\b(?:COPY|ADD)\b.*\s/?models(?:/|\s|$)|^modelrunner: /models/")
+_COPIED = r"\b(?:COPY|ADD)\b.*\s/?models(?:/|\s|$)|^modelrunner: /models/"
 _LONGEST = 10_000
 
 
@@ -32,7 +32,7 @@ def config_says_model(raw: bytes) -> bool:
         return True
     steps = history[:_LONGEST] if isinstance(history, list) else []
     made = (step.get("created_by") for step in steps if isinstance(step, dict))
-    return any(isinstance(text, str) and _COPIED.search(text[:_LONGEST]) for text in made)
+    return any(isinstance(text, str) and re.search(_COPIED, text[:_LONGEST]) for text in made)
 
 
 def _speaks(notes: Mapping[str, object]) -> bool:

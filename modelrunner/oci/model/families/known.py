@@ -3,13 +3,9 @@
 from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.model.families.docker import DOCKER
 from modelrunner.oci.model.families.family import ArtifactFamily
-from modelrunner.oci.model.families.files import FILES_FAMILY
-from modelrunner.oci.model.families.image import IMAGE_FAMILY
-from modelrunner.oci.model.families.kitops import KITOPS_FAMILY
 from modelrunner.oci.model.families.modelpack import MODELPACK
-from modelrunner.oci.model.families.ollama import OLLAMA_FAMILY
 
-_KNOWN = (DOCKER, MODELPACK, OLLAMA_FAMILY, KITOPS_FAMILY, IMAGE_FAMILY, FILES_FAMILY)
+# late imports: most models are of the first family
 
 
 def family_of(manifest: Manifest, *, image: bool = False) -> ArtifactFamily | None:
@@ -20,5 +16,19 @@ def family_of(manifest: Manifest, *, image: bool = False) -> ArtifactFamily | No
         image: Whether an image is known to have a model in it, whatever its manifest says.
     """
     if image and manifest.is_image:
+        from modelrunner.oci.model.families.image import IMAGE_FAMILY
+
         return IMAGE_FAMILY
-    return next((family for family in _KNOWN if family.recognizes(manifest)), None)
+    for family in (DOCKER, MODELPACK):
+        if family.recognizes(manifest):
+            return family
+    return next((family for family in _others() if family.recognizes(manifest)), None)
+
+
+def _others() -> tuple[ArtifactFamily, ...]:
+    from modelrunner.oci.model.families.files import FILES_FAMILY
+    from modelrunner.oci.model.families.image import IMAGE_FAMILY
+    from modelrunner.oci.model.families.kitops import KITOPS_FAMILY
+    from modelrunner.oci.model.families.ollama import OLLAMA_FAMILY
+
+    return OLLAMA_FAMILY, KITOPS_FAMILY, IMAGE_FAMILY, FILES_FAMILY
