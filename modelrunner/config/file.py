@@ -9,6 +9,7 @@ container_image = "ghcr.io/ggml-org/llama.cpp:server"  # what the runtime `docke
 hub_api = "https://hub.docker.com"  # where descriptions of models come from
 reuse = true                    # whether a pull takes what Ollama and others have here
 lan = false                     # whether a pull asks shared stores on the local network
+hf_xet = false                  # whether large files of the Hub come out of Xet storage itself
 require_gpu = false             # whether a start fails where the runtime would use no GPU
 [mirrors]
 "docker.io" = ["https://mirror.example.com"]
@@ -39,6 +40,7 @@ _TOP = {
     "hf_endpoint": str,
     "reuse": bool,
     "lan": bool,
+    "hf_xet": bool,
     "require_gpu": bool,
 }
 _RANGES = {"context": range(1, 2**31), "threads": range(1, 4097), "port": range(65536)}

@@ -14,8 +14,14 @@ _IMPLICIT = "HF_HUB_DISABLE_IMPLICIT_TOKEN"
 _ANSWER, _READ = "HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT"
 
 
-def hub_access(environ: Mapping[str, str], endpoint: str) -> HubAccess:
-    """How the Hub may be spoken to."""
+def hub_access(environ: Mapping[str, str], endpoint: str, *, xet: bool = False) -> HubAccess:
+    """How the Hub may be spoken to.
+
+    Args:
+        environ: The environment.
+        endpoint: The Hub's address.
+        xet: Whether files may be read out of Xet storage itself, if no variable forbids it.
+    """
     token, origin, file = _token(environ)
     return HubAccess(
         endpoint,
@@ -27,6 +33,7 @@ def hub_access(environ: Mapping[str, str], endpoint: str) -> HubAccess:
         answer_timeout_s=_seconds(environ, _ANSWER) or None,
         read_timeout_s=_seconds(environ, _READ) or None,
         invalid=next((name for name in (_ANSWER, _READ) if _seconds(environ, name) is None), None),
+        xet=xet and not _is_true(environ, "HF_HUB_DISABLE_XET"),
     )
 
 

@@ -21,6 +21,7 @@ from modelrunner.registry.settings import HUB_ENDPOINT, HubAccess, RegistrySetti
 DEFAULT_PORT = 12434
 DEFAULT_HUB_API = "https://hub.docker.com"
 _REQUIRE_GPU = "MODELRUNNER_REQUIRE_GPU"
+_XET = "MODELRUNNER_HF_XET"
 _SWITCH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
@@ -112,10 +113,14 @@ class Settings:
             port=chosen("port", None, DEFAULT_PORT),
             hub_api=chosen("hub_api", "MODELRUNNER_HUB_API", DEFAULT_HUB_API),
             container_image=chosen("container_image", "MODELRUNNER_CONTAINER_IMAGE", ""),
-            hub=hub_access(environ, chosen("hf_endpoint", "HF_ENDPOINT", HUB_ENDPOINT)),
+            hub=hub_access(
+                environ,
+                chosen("hf_endpoint", "HF_ENDPOINT", HUB_ENDPOINT),
+                xet=_switch(_XET, chosen("hf_xet", _XET, False)),  # noqa: FBT003
+            ),
             reuse=chosen("reuse", None, True),  # noqa: FBT003
             lan=chosen("lan", None, False),  # noqa: FBT003
-            require_gpu=_switch(chosen("require_gpu", _REQUIRE_GPU, False)),  # noqa: FBT003
+            require_gpu=_switch(_REQUIRE_GPU, chosen("require_gpu", _REQUIRE_GPU, False)),  # noqa: FBT003
             mirrors=mirrors,
             registries=registries,
             docker_config=docker_config,
@@ -233,7 +238,7 @@ class Settings:
         return self.state / "serve"
 
 
-def _switch(value: object) -> bool:
+def _switch(variable: str, value: object) -> bool:
     """Return a value of the file, or the text of a variable, as true or false.
 
     Raises:
@@ -244,8 +249,8 @@ def _switch(value: object) -> bool:
     found = _SWITCH.get(str(value).lower())
     if found is None:
         raise ConfigError(
-            f"{_REQUIRE_GPU} must be true or false, got {str(value)[:80]!r}",
-            hint=f"set {_REQUIRE_GPU}=true, or unset it",
+            f"{variable} must be true or false, got {str(value)[:80]!r}",
+            hint=f"set {variable}=true, or unset it",
         )
     return found
 

@@ -31,12 +31,14 @@ class HubEntry:
         size: Its bytes.
         blob_id: The digest that git knows its content by, or that of a pointer to it.
         sha256: The digest of one that is kept as a large one.
+        xet: What Xet storage calls its content, where it is kept there.
     """
 
     path: str
     size: int
     blob_id: str = ""
     sha256: str | None = None
+    xet: str | None = None
 
     @property
     def has_git_digest(self) -> bool:

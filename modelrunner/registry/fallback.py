@@ -285,6 +285,7 @@ class MirroredSource(BlobsOfMany[Source]):
     """Several places that hold the same repositories, the best first."""
 
     def __init__(self, sources: Sequence[Source]) -> None:
+        self._sources = sources
         self._places = FallbackOrder(sources)
 
     @property
@@ -303,6 +304,12 @@ class MirroredSource(BlobsOfMany[Source]):
     def tags(self, reference: Reference) -> tuple[str, ...]:
         """See `Source.tags`."""
         return self._places.first(lambda source: source.tags(reference), worst)
+
+    def distrust(self, places: Mapping[str, int]) -> None:
+        """See `Source.distrust`."""
+        for source in self._sources:
+            source.distrust(places)
+        super().distrust(places)
 
     def _content(self) -> FallbackOrder[Source]:
         return self._places

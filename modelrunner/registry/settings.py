@@ -47,6 +47,7 @@ class HubAccess:
         answer_timeout_s: Seconds to wait for an answer of the API; None for the usual.
         read_timeout_s: Seconds to wait for each byte of a file; None for the usual.
         invalid: The variable of seconds that cannot be understood.
+        xet: Whether large files are read out of Xet storage itself.
     """
 
     endpoint: str = HUB_ENDPOINT
@@ -57,3 +58,4 @@ class HubAccess:
     answer_timeout_s: int | None = None
     read_timeout_s: int | None = None
     invalid: str | None = None
+    xet: bool = False

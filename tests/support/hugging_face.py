@@ -11,6 +11,7 @@ import hashlib
 import json
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 COMMIT = "c0ffee" + "0" * 34
 PAGE = 3
+XET_TOKEN = "xet_secret"
 LARGE = (".gguf", ".safetensors", ".onnx", ".dduf", ".npz")
 """What is kept as large files."""
 
@@ -34,6 +36,8 @@ class Repository:
     lies: dict[str, bytes] = field(default_factory=dict)
     earlier: dict[str, dict[str, bytes]] = field(default_factory=dict)
     """What it had at other commits, the latest of them first."""
+    xet: dict[str, str] = field(default_factory=dict)
+    """What Xet storage calls files."""
     downloads: int = 0
     gguf: dict[str, object] | None = None
     disabled: bool = False
@@ -67,6 +71,8 @@ class Hub:
     agents: set[str | None] = field(default_factory=set)
     said: dict[str, str] = field(default_factory=dict)
     """Further headers of answers."""
+    xet: str = "https://cas.invalid"
+    """Where Xet storage is."""
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)
     limited: int = 0
     limit: dict[str, str] = field(default_factory=lambda: {"Retry_After": "1"})
@@ -165,8 +171,15 @@ def _hub_handler(hub: Hub) -> type[_Handler]:  # noqa: C901 - a class in a funct
                 commits = [COMMIT, *found.earlier]
                 later = commits[commits.index(at[0]) :]
                 self._json([{"id": commit, "title": "Upload"} for commit in later])
+            elif api and rest[0] == "xet-read-token":
+                access = {
+                    "casUrl": hub.xet,
+                    "accessToken": XET_TOKEN,
+                    "exp": int(time.time()) + 900,
+                }
+                self._json(access)
             elif api:
-                self._tree(at[1], parse_qs(urlsplit(self.path).query))
+                self._tree(at[1], parse_qs(urlsplit(self.path).query), found.xet)
             elif found.gated and token != found.token:
                 self.answer(403, X_Error_Code="GatedRepo")
             elif path in found.gone or path not in at[1]:
@@ -220,9 +233,11 @@ def _hub_handler(hub: Hub) -> type[_Handler]:  # noqa: C901 - a class in a funct
             found.sort(key=lambda entry: -int(str(entry["downloads"])))
             self._json(found[:limit])
 
-        def _tree(self, files: dict[str, bytes], query: dict[str, list[str]]) -> None:
+        def _tree(
+            self, files: dict[str, bytes], query: dict[str, list[str]], xet: dict[str, str]
+        ) -> None:
             start = int(query.get("cursor", ["0"])[0])
-            entries = [_entry(path, content) for path, content in sorted(files.items())]
+            entries = [_entry(path, content, xet) for path, content in sorted(files.items())]
             more = {}
             if start + PAGE < len(entries):
                 path = urlsplit(self.path).path
@@ -236,7 +251,7 @@ def _hub_handler(hub: Hub) -> type[_Handler]:  # noqa: C901 - a class in a funct
     return Handler
 
 
-def _entry(path: str, content: bytes) -> dict[str, object]:
+def _entry(path: str, content: bytes, xet: dict[str, str]) -> dict[str, object]:
     kept = content
     entry: dict[str, object] = {"type": "file", "path": path, "size": len(content)}
     if path.endswith(LARGE):
@@ -244,7 +259,7 @@ def _entry(path: str, content: bytes) -> dict[str, object]:
         version = "https://git-lfs.github.com/spec/v1"
         kept = f"version {version}\noid sha256:{oid}\nsize {len(content)}\n".encode()
         entry["lfs"] = {"oid": oid, "size": len(content), "pointerSize": len(kept)}
-        entry["xetHash"] = hashlib.sha256(oid.encode()).hexdigest()
+        entry["xetHash"] = xet.get(path) or hashlib.sha256(oid.encode()).hexdigest()
     return {**entry, "oid": git_digest(kept)}
 
 

@@ -19,7 +19,7 @@ from functools import cached_property
 from http import HTTPStatus
 from importlib import import_module
 from threading import Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urljoin
 
 from modelrunner.errors import (
@@ -55,7 +55,10 @@ from modelrunner.registry.settings import HUB_ENDPOINT, HubAccess
 from modelrunner.text import mask, sanitize_line
 from modelrunner.wire import parse_json
 
-# late imports: the package is loaded while the first answer is on its way
+# late imports: the package is loaded while the first answer is on its way, and few read out of Xet
+# storage themselves
+if TYPE_CHECKING:
+    from modelrunner.registry.huggingface.xet import XetAccess
 _PACKAGE = "modelrunner.registry.huggingface.hub_package"
 _MOST_PARAMETERS = 10**14
 
@@ -166,6 +169,19 @@ _LISTING_LIMIT = 16 * 1024 * 1024
 _MOST_PAGES = 100
 
 
+@dataclass(slots=True)
+class XetState:
+    """What the connections of a repository know of Xet storage.
+
+    Attributes:
+        access: Who was last asked, with what.
+        is_off: Whether it has failed: it is not asked again.
+    """
+
+    access: "XetAccess | None" = None
+    is_off: bool = False
+
+
 @dataclass(frozen=True)
 class Listing:
     """What a repository has at one commit.
@@ -176,6 +192,7 @@ class Listing:
         is_complete: Whether these are all of them.
         digests: Those of contents that were downloaded, by what the contents are known by.
         contents: What was kept of those.
+        xet: What is known of Xet storage.
     """
 
     commit: str
@@ -183,6 +200,7 @@ class Listing:
     is_complete: bool = True
     digests: dict[str, Digest] = field(default_factory=dict, compare=False)
     contents: dict[str, bytes] = field(default_factory=dict, compare=False)
+    xet: XetState = field(default_factory=XetState, compare=False)
 
     @cached_property
     def files(self) -> tuple[HubFile, ...]:
@@ -280,6 +298,42 @@ class HubApi:
 
         url = url_of(_name(reference), path, commit, self.endpoint.base)
         return self._send(url, headers, self._access.read_timeout_s)
+
+    @property
+    def uses_xet(self) -> bool:
+        """Whether large files are read out of Xet storage itself."""
+        return self._access.xet
+
+    @property
+    def read_timeout_s(self) -> float:
+        """Seconds to wait for each byte of a file."""
+        return self._access.read_timeout_s or READ_TIMEOUT_S
+
+    def xet_access(self, reference: Reference, listing: Listing) -> "XetAccess":
+        """Who has the large files of a commit: one request, once the last answer has ended.
+
+        Raises:
+            AccessError, TransferError, ManifestNotFoundError: The Hub says no, or nothing; or it
+                names an address that it may not lead to.
+        """
+        from modelrunner.registry.huggingface.xet import XetAccess
+
+        known = listing.xet.access
+        if known is not None and known.is_fresh:
+            return known
+        url = f"{self._base(reference)}/xet-read-token/{listing.commit}"
+        sent = self._send(url, {"Accept": "application/json"}, self._access.answer_timeout_s)
+        with finishing(sent) as response:
+            if response.status != HTTPStatus.OK:
+                raise self.error(response, reference, f"{reference.short}: Xet storage")
+            found = XetAccess.parse(
+                read_limited(response, BODY_LIMIT, self.endpoint.label), self.endpoint.label
+            )
+        mask(found.token)
+        # its client asks what it is given: not an address that a redirect might not lead to
+        there = self._exchange.follow_to(self.endpoint.base, found.endpoint)
+        listing.xet.access = replace(found, endpoint=there)
+        return listing.xet.access
 
     def content(self, reference: Reference, listing: Listing, entry: HubEntry) -> bytes:
         """The content of a small file: one request, the first time.

@@ -8,6 +8,7 @@ Importing this module imports the package, which takes longer than most commands
 """
 
 import logging
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -123,7 +124,7 @@ def files_in(page: object) -> Iterator[HubEntry]:
             case str(path), int(size), str(blob_id), None if _is_size(size):
                 yield HubEntry(path, size, blob_id, None)
             case str(path), int(size), str(blob_id), lfs if _is_size(size) and lfs is not None:
-                yield HubEntry(path, size, blob_id, str(lfs.sha256))
+                yield HubEntry(path, size, blob_id, str(lfs.sha256), _xet_hash(file.xet_hash))
             case _:
                 pass
 
@@ -164,6 +165,12 @@ def repository_in(entry: object) -> HubRepository | None:
         model.gguf if isinstance(model.gguf, Mapping) else {},
         tuple(name for name in names if isinstance(name, str)),
     )
+
+
+def _xet_hash(said: object) -> str | None:
+    # as the package judges it
+    valid = isinstance(said, str) and re.fullmatch("[0-9a-f]{64}", said) is not None
+    return str(said) if valid else None
 
 
 def _is_size(size: int) -> bool:

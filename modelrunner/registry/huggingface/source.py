@@ -8,11 +8,15 @@ with the same digest is not downloaded again, and nothing is believed that does 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from modelrunner.errors import (
+    AccessError,
+    InterruptedTransferError,
     MalformedManifestError,
     ManifestNotFoundError,
     RegistryAnswerError,
+    TransferError,
     UnsupportedArtifactError,
 )
 from modelrunner.huggingface.artifact import (
@@ -36,6 +40,9 @@ from modelrunner.registry.huggingface.small_files import KnownFiles, with_digest
 from modelrunner.registry.source import BlobStream, Choice
 from modelrunner.units import counted
 
+if TYPE_CHECKING:
+    from modelrunner.registry.huggingface.xet import XetReader
+
 _MOST_COMMITS = 50
 """Commits that are looked through for a digest that the latest has not."""
 
@@ -50,6 +57,7 @@ class HuggingFaceHub:
         self._api = api
         self._listings = listings
         self._known = known
+        self._reader: XetReader | None = None
 
     @property
     def name(self) -> str:
@@ -131,6 +139,10 @@ class HuggingFaceHub:
                 registry=self.name,
                 missing="blob",
             )
+        with self._from_xet(reference, listing, file, descriptor.size, part) as found:
+            if found is not None:
+                yield found
+                return
         what = f"{reference.short}: {file}"
         headers = range_header(part, descriptor.size)
         # outside: not a file but a request
@@ -154,11 +166,65 @@ class HuggingFaceHub:
         return labels(listing.files) or ((ALL,) if listing.entries else ())
 
     def distrust(self, places: Mapping[str, int]) -> None:
-        """There is no other place to go to."""
+        """There is no other place to go to but from Xet storage to the Hub's own bridge."""
+        if not self._api.uses_xet:
+            return
+        # late, as in `api`
+        from modelrunner.registry.huggingface.xet import PLACE
+
+        if PLACE in places:
+            for listing in self._listings.values():
+                listing.xet.is_off = True
 
     def close(self) -> None:
         """Lets go of the connections."""
+        if self._reader is not None:
+            self._reader.close()
         self._api.close()
+
+    @contextmanager
+    def _from_xet(
+        self, reference: Reference, listing: Listing, file: str, size: int, part: Part
+    ) -> Iterator[BlobStream | None]:
+        """A part of a file out of Xet storage itself; None where it is for the bridge.
+
+        Raises:
+            InterruptedTransferError: The storage does not deliver; the next try is the bridge's.
+        """
+        if not self._api.uses_xet or listing.xet.is_off:
+            yield None
+            return
+        # late, as in `api`
+        from modelrunner.registry.huggingface.xet import LEAST, LEAST_PART, XetFile, XetReader
+
+        entry = listing.entries.get(file)
+        offset, stop = part[0], size if part[1] is None else part[1]
+        if entry is None or entry.xet is None or size < LEAST:
+            yield None
+            return
+        stored = XetFile(entry.xet, size)
+        reader, self._reader = self._reader, None
+        if reader is not None and (reader.file, reader.at) != (stored, offset):
+            reader.close()
+            reader = None
+        if reader is None and stop - offset < LEAST_PART:
+            yield None
+            return
+        try:
+            if reader is None:
+                access = self._api.xet_access(reference, listing)
+                reader = XetReader(access, stored, offset, self._api.read_timeout_s)
+            yield reader.part()
+            # what follows is asked for next
+            self._reader = reader
+        except (TransferError, AccessError, ManifestNotFoundError) as exc:
+            listing.xet.is_off = True
+            raise InterruptedTransferError(
+                f"{exc.message}; continuing without Xet storage"
+            ) from exc
+        finally:
+            if reader is not None and reader is not self._reader:
+                reader.close()
 
     def _found(
         self, reference: Reference, listing: Listing, digest: Digest
