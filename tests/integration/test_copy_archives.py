@@ -218,7 +218,29 @@ def test_store_takes_models_only_and_says_so_before_a_blob_moves(copying, source
     for name in ("team/i:1", "team/x:1"):
         with pytest.raises(UnsupportedArtifactError):
             copying.copy(source.reference(name), "store:ai/x:1")
-    assert source.count("GET", "blob") == 0
+    # the config of an image may say that it has a model
+    assert source.count("GET", "blob") == 1
+
+
+@pytest.mark.parametrize("end", ["store:ai/car:1", "archive:{}/m.tar", "dir:{}/m"])
+def test_image_whose_config_alone_says_that_it_has_a_model_goes_everywhere(
+    copying, store, source, target, tmp_path, end
+):
+    weights = tiny_gguf(tmp_path / "weights.gguf").read_bytes()
+    labels = {"Labels": {"org.cnai.model.title": "tiny"}}
+    image = Image([tar_of([Item("models/m.gguf", weights)])], config=labels)
+    blobs = {digest_of(blob): blob for blob in image.blobs}
+    source.add(Artifact(image.manifest, MANIFEST, blobs), "team/car", ["1"])
+    end = end.format(tmp_path)
+    copying.copy(source.reference("team/car:1"), end)
+    if end.startswith("store:"):
+        assert next(store.resolve("ai/car:1").view().rglob("m.gguf")).read_bytes() == weights
+    else:
+        copying.copy(end, "store:ai/car:1")
+    copying.copy("store:ai/car:1", f"dir:{tmp_path}/again")
+    copying.copy("store:ai/car:1", "store:ai/car:2")
+    copied = copying.copy(f"dir:{tmp_path}/again", target.reference("ai/car:1"))
+    assert copied.digest == digest_of(image.manifest)
 
 
 HOSTILE = {

@@ -26,8 +26,6 @@ from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.image import read_config, require_image
 from modelrunner.oci.manifest import MAX_BYTES, Index, Manifest, parse_manifest
-from modelrunner.oci.model.artifact import ModelArtifact
-from modelrunner.oci.model.families.image import config_says_model
 from modelrunner.oci.reference import Reference
 from modelrunner.oci.referrers import Referrer
 from modelrunner.oci.tar import Readable
@@ -41,6 +39,7 @@ from modelrunner.operations.archive.index import (
 from modelrunner.operations.archive.referrers import ArchiveReferrers, read_in
 from modelrunner.operations.archive.tar import Member, TarStream
 from modelrunner.operations.disk_space import require_room
+from modelrunner.operations.model.configs import understood
 from modelrunner.operations.model.contents import require_unpacked, require_weights
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.store.sweep import live_digests
@@ -219,7 +218,7 @@ class Loader:
                 require_image(found, named[digest][0].short)
                 plan.append(_PlannedModel(found, named[digest], is_image=True))
                 continue
-            model = _understood(found, self._config_of(found))
+            model = understood(found, self._config_of(found))
             require_names(model)
             kept = tuple(referrers.get(digest, ()))
             one = _PlannedModel(model.manifest, named[digest], is_image=False, referrers=kept)
@@ -273,7 +272,7 @@ class Loader:
             )
 
     def _require_model(self, one: _PlannedModel, config: bytes) -> None:
-        artifact = _understood(one.manifest, config)
+        artifact = understood(one.manifest, config)
         artifact.config(config)
         name = one.names[0].short if one.names else one.manifest.digest.short
         for layer in artifact.layers:
@@ -406,20 +405,4 @@ def _duplicate(name: str) -> IntegrityError:
     return IntegrityError(
         f"duplicate entry in the archive: {name}",
         hint="create the archive again with `modelrunner save`",
-    )
-
-
-def _understood(manifest: Manifest | Index, config: bytes | None) -> ModelArtifact:
-    """Accept the manifest of a model, or of an image whose config says that it has one.
-
-    Args:
-        manifest: It.
-        config: The config of an image, None where it has not come yet.
-
-    Raises:
-        UnsupportedArtifactError: It is something else.
-    """
-    image = isinstance(manifest, Manifest) and manifest.is_image
-    return ModelArtifact.from_manifest(
-        manifest, image=image and (config is None or config_says_model(config))
     )

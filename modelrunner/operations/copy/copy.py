@@ -75,7 +75,8 @@ class Copying:
         name = _name_in(target, origin)
         if target.kind == "store":
             found = origin.manifest(origin.digest())
-            require_model(found, origin.label)
+            with closing(origin.contents()) as contents:
+                require_model(self.store, found, origin.label, contents)
             store = StoreSink(self.store, found.digest)
             copier = replace(self.copier, sink_for=lambda _: store)
             with self.store.arriving():

@@ -7,19 +7,24 @@ from modelrunner.errors import (
     MalformedManifestError,
     ManifestNotFoundError,
     ModelNotFoundError,
+    SizeMismatchError,
     UnsupportedArtifactError,
 )
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
-from modelrunner.oci.manifest import Index, Manifest
+from modelrunner.oci.manifest import MAX_BYTES, Index, Manifest
 from modelrunner.oci.model.artifact import ModelArtifact
 from modelrunner.oci.reference import Reference
 from modelrunner.oci.referrers import Referrer, subject_of
+from modelrunner.operations.model.configs import understood
 from modelrunner.operations.model.contents import require_unpacked, require_weights
+from modelrunner.operations.package.push_blobs import Contents
 from modelrunner.registry.http.file_body import FileContent
 from modelrunner.registry.source import Framed, Outflow, UploadContent
 from modelrunner.store.store import Store
+from modelrunner.store.unpacked.record import files_of
 from modelrunner.store.views import require_names
+from modelrunner.transfer.passage import SourceFailedError
 
 
 @dataclass
@@ -93,8 +98,9 @@ class StoreSink:
             # it comes before what refers to it, and has its name after that
             self.store.blobs.put(manifest.descriptor, manifest.raw)
             return None
-        artifact = ModelArtifact.from_manifest(manifest)
-        artifact.config(self.store.blobs.read(manifest.config))
+        config = self.store.blobs.read(manifest.config)
+        artifact = understood(manifest, config, known=_is_kept(self.store, manifest))
+        artifact.config(config)
         for layer in artifact.layers:
             require_weights(self.store.blobs, reference.short, layer)
         if artifact.is_archived:
@@ -130,16 +136,60 @@ class _StoreUpload:
                         writer.write(piece)
 
 
-def require_model(manifest: Manifest | Index, name: str) -> None:
+def require_model(store: Store, manifest: Manifest | Index, name: str, contents: Contents) -> None:
     """Refuse what the store does not hold, before a blob moves.
+
+    Args:
+        store: The store.
+        manifest: It.
+        name: What it is called.
+        contents: Has its blobs: of an image, the config may have to say that it is a model.
 
     Raises:
         UnsupportedArtifactError: It is not a model, or an index.
         IntegrityError: It names files that it may not.
+        ModelRunnerError: The config cannot be read.
     """
     if not isinstance(manifest, Manifest):
         raise UnsupportedArtifactError(
             f"{name}: the local store has models, and no indexes",
             hint="`modelrunner pull` takes the model out of an index",
         )
-    require_names(ModelArtifact.from_manifest(manifest))
+    config = None
+    if manifest.is_image:
+        with suppress(UnsupportedArtifactError):
+            require_names(ModelArtifact.from_manifest(manifest))
+            return
+        config = _read(contents.of(manifest.config), manifest.config)
+    require_names(understood(manifest, config, known=_is_kept(store, manifest)))
+
+
+def _is_kept(store: Store, manifest: Manifest) -> bool:
+    """Whether it is in the store already: an image that says nothing was unpacked as a model."""
+    return files_of(store.layout, manifest.digest) is not None
+
+
+def _read(content: Framed | UploadContent, blob: Descriptor) -> bytes:
+    """A small blob, verified by who reads it.
+
+    Raises:
+        IntegrityError: It is not what the manifest promises.
+        ModelRunnerError: The source does not deliver.
+    """
+    if blob.size > MAX_BYTES:
+        raise SizeMismatchError(f"the config has {blob.size} bytes, more than {MAX_BYTES}")
+    read = FileContent(content, blob.size) if isinstance(content, Framed) else content
+    raw = bytearray()
+    try:
+        with read.opened() as opened:
+            for part in opened.body(0, blob.size, Outflow(_unheard, _unheard, _unheard)):
+                pieces = (part,) if isinstance(part, memoryview) else part
+                for piece in pieces:  # type: ignore[attr-defined]
+                    raw += piece
+    except SourceFailedError as exc:
+        raise exc.error from exc
+    return bytes(raw)
+
+
+def _unheard(_count: int) -> None:
+    """Nobody is told how far it is."""

@@ -1,15 +1,35 @@
-"""The config of a model that is still in a registry: one small blob, verified."""
+"""The config of a model: what it says that the manifest does not; one small blob, verified."""
 
 from functools import partial
 
 from modelrunner.errors import DigestMismatchError, SizeMismatchError
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
-from modelrunner.oci.manifest import MAX_BYTES
+from modelrunner.oci.manifest import MAX_BYTES, Index, Manifest
 from modelrunner.oci.model.artifact import ModelArtifact
 from modelrunner.oci.model.config import ModelConfig
+from modelrunner.oci.model.families.image import config_says_model
 from modelrunner.oci.reference import Reference
 from modelrunner.registry.source import Source
+
+
+def understood(
+    manifest: Manifest | Index, config: bytes | None, *, known: bool = False
+) -> ModelArtifact:
+    """Accept the manifest of a model, or of an image whose config says that it has one.
+
+    Args:
+        manifest: It.
+        config: The config of an image, None where it has not come yet.
+        known: Whether a person has said so.
+
+    Raises:
+        UnsupportedArtifactError: It is something else.
+    """
+    image = isinstance(manifest, Manifest) and manifest.is_image
+    return ModelArtifact.from_manifest(
+        manifest, image=image and (known or config is None or config_says_model(config))
+    )
 
 
 def of_remote(source: Source, reference: Reference, artifact: ModelArtifact) -> ModelConfig:

@@ -9,11 +9,12 @@ A child, since the package brings a runtime of threads of its own: here it can b
 and is when standard input ends, as it does where the parent was killed.
 """
 
-import json
 import os
 import sys
 from threading import Thread
 from typing import Any
+
+from modelrunner.wire import parse_json
 
 _PATIENCE = {
     "client.connect_timeout": "15s",
@@ -35,7 +36,7 @@ _SILENCE = {"telemetry.enabled": False}
 
 def main() -> int:
     """Write the file that standard input asks for."""
-    order = json.loads(sys.stdin.buffer.readline())
+    order = parse_json(sys.stdin.buffer.readline())
     Thread(target=_end_with_parent, daemon=True).start()
     try:
         import hf_xet  # type: ignore[import-untyped]
