@@ -5,9 +5,6 @@ the tar, which is compared when the last byte was read.
 """
 
 import hashlib
-import importlib
-import sys
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,8 +19,9 @@ from tarfile import (
     REGTYPE,
     SYMTYPE,
 )
-from typing import Any, Literal
+from typing import Literal
 
+from modelrunner.archives.compression import HEAD, packing_of, unpacked
 from modelrunner.disk.inside import InsideFile, open_content
 from modelrunner.errors import DigestMismatchError, IntegrityError, UnsupportedArtifactError
 from modelrunner.oci.digest import Digest
@@ -54,11 +52,6 @@ class Words:
 
 
 _CHUNK = 1024 * 1024
-_PACKED = 64 * 1024
-"""Packed bytes that are read at once: what follows a member of them is copied for each member."""
-
-_GZIP = b"\x1f\x8b"
-_ZSTD = b"\x28\xb5\x2f\xfd"
 _KINDS: dict[bytes, "Kind"] = {
     REGTYPE: "file",
     AREGTYPE: "file",
@@ -174,62 +167,18 @@ class _Unpacked:
         return bytes(found)
 
     def _decompressed(self) -> Iterator[bytes]:
-        head = self._file.read(len(_ZSTD)) or b""
+        how = packing_of(self._file.read(HEAD) or b"")
         self._file.seek(0)
-        if head.startswith(_GZIP):
-            return self._by_gzip()
-        if head == _ZSTD:
-            return self._by_zstd()
-        return self._raw()
+        if how is None:
+            return self._raw()
+        return unpacked(lambda size: self._file.read(size) or b"", how, self._damaged)
+
+    def _damaged(self, what: str) -> IntegrityError:
+        return self._words.error(f"a layer of the {self._words.noun} {what}")
 
     def _raw(self) -> Iterator[bytes]:
         while chunk := self._file.read(_CHUNK):
             yield chunk
-
-    def _by_gzip(self) -> Iterator[bytes]:
-        # an archive may have several members, one behind the other
-        chunk = self._file.read(_PACKED)
-        while chunk:
-            member = zlib.decompressobj(wbits=31)
-            while not member.eof:
-                try:
-                    piece = member.decompress(chunk, _CHUNK)
-                except zlib.error as exc:
-                    what = f"a layer of the {self._words.noun} is not gzip"
-                    raise self._words.error(what) from exc
-                chunk = member.unconsumed_tail
-                if not chunk and not member.eof:
-                    chunk = self._file.read(_PACKED)
-                    if not chunk and not piece:
-                        raise _cut(self._words)
-                yield piece
-            chunk = (member.unused_data or self._file.read(_PACKED)).lstrip(b"\0")
-
-    def _by_zstd(self) -> Iterator[bytes]:
-        zstd = _zstd()
-        chunk = self._file.read(_PACKED)
-        while chunk:
-            frame = zstd.ZstdDecompressor()
-            while not frame.eof:
-                try:
-                    piece = frame.decompress(chunk, max_length=_CHUNK)
-                except zstd.ZstdError as exc:
-                    what = f"a layer of the {self._words.noun} is not zstd"
-                    raise self._words.error(what) from exc
-                chunk = b""
-                if frame.needs_input and not frame.eof:
-                    chunk = self._file.read(_PACKED)
-                    if not chunk:
-                        raise _cut(self._words)
-                yield piece
-            chunk = frame.unused_data or self._file.read(_PACKED)
-
-
-def _zstd() -> Any:  # noqa: ANN401 - a module
-    """The module for zstd: the standard library's, or what brings it to an older Python."""
-    # few images need it
-    name = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
-    return importlib.import_module(name)
 
 
 def entries(blob: Path, diff_id: Digest | None, spent: Spent) -> Iterator[Entry]:

@@ -5,7 +5,9 @@ import hashlib
 import io
 import json
 import os
+import sys
 import tarfile
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,7 @@ from tests.support.artifacts import (
 )
 from tests.support.stores import put
 
+ZSTD = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
 LICENSE = b"do as you like"
 ONE = docker_artifact(b"GGUF one" * 1000, license=LICENSE)
 TWO = modelpack_artifact([b"GGUF two", b"GGUF three"], license=LICENSE)
@@ -191,17 +194,18 @@ def test_a_part_that_is_missing_is_missed(filled, store, tmp_path):
     assert store.models() == ()
 
 
-def test_an_archive_in_gzip_is_read(filled, store, tmp_path):
+@pytest.mark.parametrize("pack", [gzip.compress, import_module(ZSTD).compress])
+def test_a_compressed_archive_is_read(filled, store, tmp_path, pack):
     (path,) = save(filled, tmp_path / "m.tar", *NAMES)
-    packed = tmp_path / "m.tar.gz"
-    packed.write_bytes(gzip.compress(path.read_bytes()))
+    packed = tmp_path / "m.tar.packed"
+    packed.write_bytes(pack(path.read_bytes()))
     assert len(load(store, packed)) == 2
     packed.write_bytes(packed.read_bytes()[:-1000])
     with pytest.raises(IntegrityError):
         load(store, packed)
 
 
-@pytest.mark.parametrize("magic", [b"\x28\xb5\x2f\xfd", b"\xfd7zXZ", b"BZh9"])
+@pytest.mark.parametrize("magic", [b"\xfd7zXZ", b"BZh9"])
 def test_another_compression_is_called_by_its_name(store, tmp_path, magic):
     (tmp_path / "m.tar.x").write_bytes(magic + bytes(2000))
     with pytest.raises(UnsupportedArtifactError, match="compressed with"):

@@ -3,6 +3,8 @@
 import gzip
 import json
 import shutil
+import sys
+from importlib import import_module
 
 import pytest
 
@@ -33,6 +35,8 @@ from tests.support.pulling import QUICK, Pulling
 from tests.support.registry import Registry
 from tests.support.signing import Signer, bundle, simple_signature
 from tests.support.stores import put, put_referrer
+
+ZSTD = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
 
 
 @pytest.fixture
@@ -124,6 +128,41 @@ def test_archive_is_loaded_and_what_is_saved_is_copied(copying, source, target, 
     assert_same(target, "ai/m", model)
 
 
+PACKINGS = {"gz": gzip.compress, "zst": import_module(ZSTD).compress}
+
+
+@pytest.mark.parametrize(("kind", "pack"), PACKINGS.items(), ids=PACKINGS)
+def test_compressed_archives_are_copied_from(
+    copying, source, target, store, tmp_path, model, kind, pack
+):
+    copying.copy(source.reference("team/m:1"), f"archive:{tmp_path}/m.tar:ai/m:1")
+    packed = tmp_path / f"m.tar.{kind}"
+    packed.write_bytes(pack((tmp_path / "m.tar").read_bytes()))
+    copied = copying.copy(f"archive:{packed}", target.reference("ai/m:1"))
+    assert copied.referrers.count == 2
+    assert_same(target, "ai/m", model)
+    assert copying.copy(f"archive:{packed}", "store:ai/m:2").status == "copied"
+    assert list(store.layout.ingest.glob("*tmp*")) == []
+
+
+@pytest.mark.parametrize(("kind", "pack"), PACKINGS.items(), ids=PACKINGS)
+def test_compressed_archive_that_is_damaged_is_not_copied_from(
+    copying, source, target, tmp_path, kind, pack
+):
+    copying.copy(source.reference("team/m:1"), f"archive:{tmp_path}/m.tar:ai/m:1")
+    packed = tmp_path / f"m.tar.{kind}"
+    whole = pack((tmp_path / "m.tar").read_bytes())
+    for damaged in (whole[:-100], whole[:200] + b"?" * 100 + whole[300:]):
+        packed.write_bytes(damaged)
+        with pytest.raises(IntegrityError):
+            copying.copy(f"archive:{packed}", target.reference("ai/m:1"))
+    packed.write_bytes(pack(bytes(65 * 1024 * 1024)))
+    with pytest.raises(
+        IntegrityError, match=r"unpacks to more than 64\.00 MiB, 100 times its size"
+    ):
+        copying.copy(f"archive:{packed}", target.reference("ai/m:1"))
+
+
 def test_directory_keeps_what_it_has(copying, pulling, source, target, tmp_path, model):
     other = docker_artifact(b"GGUF other", license=b"free")
     source.add(other, "team/o", ["1"])
@@ -187,7 +226,7 @@ def test_what_is_not_a_layout_is_said(copying, target, tmp_path):
         (f"dir:{tmp_path}/empty", IntegrityError),
         (f"archive:{tmp_path}/text", IntegrityError),
         (f"archive:{tmp_path}/none", UsageError),
-        (f"archive:{tmp_path}/m.tar.gz", UnsupportedArtifactError),
+        (f"archive:{tmp_path}/m.tar.gz", IntegrityError),
     ):
         with pytest.raises(kind) as caught:
             copying.copy(end, target.reference("ai/m:1"))

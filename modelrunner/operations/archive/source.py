@@ -1,15 +1,14 @@
-"""Where an archive is read from: a file, the parts of one, or a stream; gzip is undone."""
+"""Where an archive is read from: a file, parts of one, or a stream; gzip and zstd are undone."""
 
-import gzip
 import re
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from glob import escape
 from io import BufferedReader, RawIOBase
 from pathlib import Path
 from typing import IO, Any, cast
 
+from modelrunner.archives.compression import HEAD, Packing, packing_of, unpacked
 from modelrunner.errors import (
     IntegrityError,
     SizeMismatchError,
@@ -18,15 +17,14 @@ from modelrunner.errors import (
 )
 from modelrunner.oci.tar import Readable
 from modelrunner.operations.archive.output import part
+from modelrunner.operations.archive.tar import cut
 from modelrunner.text import os_hint, os_reason
 
 _BUFFER = 64 * 1024
 """Much less than what is read at once: that goes past it, and is copied once."""
 
 _NUMBERED = re.compile(r"\.[0-9]{3}")
-_GZIP = b"\x1f\x8b"
-_PACKED = {
-    b"\x28\xb5\x2f\xfd": "zstd",
+_OTHER_PACKING = {
     b"\xfd7zX": "xz",
     b"BZh": "bzip2",
     b"PK\x03\x04": "zip",
@@ -126,19 +124,20 @@ def open_parts(paths: Sequence[Path]) -> Iterator[Readable]:
 
 
 def plain(stream: "BufferedReader[Any]") -> Readable:
-    """The tar in a stream, which may be compressed with gzip.
+    """The tar in a stream, which may be compressed with gzip or zstd.
 
     Raises:
         UnsupportedArtifactError: It is compressed in another way.
     """
-    start = stream.peek(4)
-    if start.startswith(_GZIP):
-        return _Gunzipped(stream)
-    for magic, name in _PACKED.items():
+    start = stream.peek(HEAD)
+    how = packing_of(start)
+    if how is not None:
+        return Unpacked(stream.read1, how)
+    for magic, name in _OTHER_PACKING.items():
         if start.startswith(magic):
             raise UnsupportedArtifactError(
                 f"the archive is compressed with {name}",
-                hint="decompress it first; tar and tar.gz are supported",
+                hint="decompress it first; tar, tar.gz and tar.zst are supported",
                 format=name,
             )
     return stream
@@ -165,17 +164,26 @@ class _Joined(RawIOBase):
         return 0
 
 
-class _Gunzipped:
-    """What gzip has packed; a damaged stream is an archive's damage."""
+class Unpacked:
+    """What gzip or zstd has packed; a damaged stream is an archive's damage."""
 
-    def __init__(self, stream: "BufferedReader[Any]") -> None:
-        self._file = gzip.GzipFile(fileobj=stream)
+    def __init__(self, read: Callable[[int], bytes], how: Packing) -> None:
+        self._pieces = unpacked(read, how, _damaged)
+        self._rest = memoryview(b"")
 
     def read(self, size: int, /) -> bytes:
-        try:
-            return self._file.read(size)
-        except EOFError:
-            # as a plain file would end
-            return b""
-        except (gzip.BadGzipFile, zlib.error) as exc:
-            raise IntegrityError("the compressed archive is damaged; nothing was loaded") from exc
+        """Return bytes, up to a number of them, none at the end."""
+        while not self._rest:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return b""
+            self._rest = memoryview(piece)
+        found, self._rest = self._rest[:size], self._rest[size:]
+        return bytes(found)
+
+
+def _damaged(what: str) -> IntegrityError:
+    if what == "ends in the middle":
+        # as of a plain file
+        return cut()
+    return IntegrityError(f"the compressed archive {what}; nothing was loaded")

@@ -104,7 +104,7 @@ class _Begun:
             # the first fields of a tar are padded with zeros
             raise _no_tar()
         if len(found) < BLOCKSIZE:
-            raise _cut()
+            raise cut()
         return found
 
 
@@ -129,7 +129,8 @@ def _no_tar() -> IntegrityError:
     )
 
 
-def _cut() -> SizeMismatchError:
+def cut() -> SizeMismatchError:
+    """The error for an archive that ends in the middle."""
     return SizeMismatchError(
         "unexpected end of archive; nothing was loaded",
         hint="copy it again; a split archive needs every part, in order",
@@ -137,7 +138,7 @@ def _cut() -> SizeMismatchError:
 
 
 ERRORS = TarErrors(
-    cut=_cut,
+    cut=cut,
     not_a_tar=_no_tar,
     malformed=lambda what: IntegrityError(f"the archive has {what}"),
     sparse=lambda _name: IntegrityError("sparse files in archives are not supported"),

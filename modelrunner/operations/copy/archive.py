@@ -79,19 +79,20 @@ class ArchiveOrigin:
         """See `Origin.close`."""
 
 
-def find_in_archive(path: Path, wanted: str) -> ArchiveOrigin:
+def find_in_archive(path: Path, wanted: str, scratch: Path | None = None) -> ArchiveOrigin:
     """Return the model of an archive that a name means, or the only one.
 
     Args:
         path: The archive, or the directory of a layout.
         wanted: A name, a tag or a digest; empty for the only model.
+        scratch: The directory that a compressed archive is unpacked in.
 
     Raises:
         UsageError: It cannot be read, or has several models and none is named.
         ModelNotFoundError: It has no such model.
         IntegrityError: It is not a layout, or a damaged one.
     """
-    layout = open_layout(path)
+    layout = open_layout(path, scratch)
     source = LayoutSource(layout)
     index = read_index(layout)
     entries, kept = ArchiveReferrers(layout.blob, index).split()

@@ -167,7 +167,7 @@ class Copying:
             InvalidReferenceError: It is not a valid reference.
         """
         if end.path is not None:
-            return find_in_archive(end.path, end.text)
+            return find_in_archive(end.path, end.text, self.store.layout.ingest)
         if end.kind == "store":
             model = self.store.resolve(end.text)
             digits = match_id(end.text)

@@ -2,19 +2,20 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tarfile import BLOCKSIZE, REGULAR_TYPES
 
+from modelrunner.archives.compression import HEAD, packing_of
 from modelrunner.disk.inside import open_inside
 from modelrunner.errors import (
     IntegrityError,
     ManifestNotFoundError,
     ModelRunnerError,
     SizeMismatchError,
-    UnsupportedArtifactError,
     UsageError,
 )
 from modelrunner.oci.descriptor import Descriptor
@@ -24,13 +25,13 @@ from modelrunner.oci.reference import Reference
 from modelrunner.oci.tar import TarEntries
 from modelrunner.operations.archive.directory import is_layout
 from modelrunner.operations.archive.index import check_layout, entries_of
+from modelrunner.operations.archive.packed import unpack_archive
 from modelrunner.operations.archive.source import find_parts
 from modelrunner.operations.archive.tar import ERRORS
 from modelrunner.registry.source import BlobStream
 from modelrunner.text import os_hint, os_reason
 
 _BLOB = re.compile(r"(?:\./)?blobs/sha256/([0-9a-f]{64})")
-_GZIP = b"\x1f\x8b"
 _MOST_MEMBERS = 200_000
 
 
@@ -42,18 +43,44 @@ class Span:
     size: int
 
 
-class ArchiveFile:
-    """Files that are read as if they were one. Not to be shared between threads."""
+class _Bytes:
+    """Files that are read as if they were one, anywhere; for several threads."""
 
-    def __init__(self, paths: tuple[Path, ...]) -> None:
-        try:
-            # outside: an archive that a person names
-            self._files = [path.open("rb", buffering=0) for path in paths]
-        except OSError as exc:
-            raise _unreadable(paths[0], exc) from exc
-        self._path = paths[0]
-        self._sizes = [os.fstat(file.fileno()).st_size for file in self._files]
-        self._position = 0
+    def __init__(self, handles: Sequence[int], path: Path) -> None:
+        self._handles = tuple(handles)
+        self._path = path
+        weakref.finalize(self, _close, self._handles)
+        self._sizes = [os.fstat(handle).st_size for handle in self._handles]
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        return sum(self._sizes)
+
+    def readinto(self, buffer: memoryview, position: int) -> int:
+        """Fill a buffer as far as one file goes; 0 at the end."""
+        begin = 0
+        for handle, size in zip(self._handles, self._sizes, strict=True):
+            if position < begin + size:
+                try:
+                    return os.preadv(handle, [buffer], position - begin)
+                except OSError as exc:
+                    raise _unreadable(self._path, exc) from exc
+            begin += size
+        return 0
+
+
+def _close(handles: Sequence[int]) -> None:
+    for handle in handles:
+        os.close(handle)
+
+
+class ArchiveFile:
+    """An archive that is read from one place on. Not to be shared between threads."""
+
+    def __init__(self, content: _Bytes, position: int = 0) -> None:
+        self._content = content
+        self._position = position
 
     def tell(self) -> int:
         """Return where it is read next."""
@@ -70,38 +97,32 @@ class ArchiveFile:
 
     def readinto(self, buffer: memoryview) -> int:
         """Fill a buffer as far as one file goes; 0 at the end."""
-        begin = 0
-        for file, size in zip(self._files, self._sizes, strict=True):
-            if self._position < begin + size:
-                try:
-                    file.seek(self._position - begin)
-                    count = file.readinto(buffer)
-                except OSError as exc:
-                    raise _unreadable(self._path, exc) from exc
-                self._position += count
-                return count
-            begin += size
-        return 0
-
-    def close(self) -> None:
-        """Close the files."""
-        for file in self._files:
-            file.close()
+        count = self._content.readinto(buffer, self._position)
+        self._position += count
+        return count
 
 
 class TarLayout:
-    """A layout in a tar: its members are found once, and read where they are."""
+    """A layout in a tar: its members are found once, and read where they are.
 
-    def __init__(self, path: Path) -> None:
+    One that is compressed is unpacked first, into a file without a name in `scratch`.
+    """
+
+    def __init__(self, path: Path, scratch: Path | None = None) -> None:
         self.path = path
-        self._paths = find_parts([path])
         self._files: dict[str, Span] = {}
         self._blobs: dict[Digest, Span] = {}
-        file = ArchiveFile(self._paths)
-        try:
-            self._scan(file)
-        finally:
-            file.close()
+        self._content = _opened(find_parts([path]), path)
+        packed = ArchiveFile(self._content)
+        how = packing_of(packed.read(HEAD))
+        if how is not None:
+            packed.seek(0)
+            try:
+                handle = unpack_archive(packed.read, how, self._content.size, scratch)
+            except IntegrityError as exc:
+                raise exc.about(str(path)) from exc
+            self._content = _Bytes([handle], path)
+        self._scan(ArchiveFile(self._content))
 
     def file(self, name: str) -> bytes:
         """A small file of the layout.
@@ -129,11 +150,7 @@ class TarLayout:
         if span is None:
             yield None
             return
-        file = ArchiveFile(self._paths)
-        try:
-            yield _stream(file, span.offset, span.size, offset)
-        finally:
-            file.close()
+        yield _stream(ArchiveFile(self._content), span.offset, span.size, offset)
 
     def size(self, digest: Digest) -> int | None:
         """The bytes of a blob; None where it is missing."""
@@ -147,25 +164,13 @@ class TarLayout:
             raise IntegrityError(
                 f"{self.path}: {what} has {span.size} bytes, more than {MAX_BYTES}"
             )
-        file = ArchiveFile(self._paths)
-        try:
-            file.seek(span.offset)
-            raw = b""
-            while len(raw) < span.size and (more := file.read(span.size - len(raw))):
-                raw += more
-        finally:
-            file.close()
+        file = ArchiveFile(self._content, span.offset)
+        raw = b""
+        while len(raw) < span.size and (more := file.read(span.size - len(raw))):
+            raw += more
         return raw
 
     def _scan(self, file: ArchiveFile) -> None:
-        if file.read(len(_GZIP)) == _GZIP:
-            raise UnsupportedArtifactError(
-                f"{self.path}: a compressed archive cannot be copied from",
-                hint=f"decompress it first: `gunzip {self.path}`; `modelrunner load` takes it as it"
-                " is",
-                format="gzip",
-            )
-        file.seek(0)
         entries = TarEntries(file, ERRORS)
         for _number in range(_MOST_MEMBERS):
             found = entries.next()
@@ -334,14 +339,30 @@ class LayoutSource:
         )
 
 
-def open_layout(path: Path) -> Layout:
+def open_layout(path: Path, scratch: Path | None = None) -> Layout:
     """Return the layout at a path.
+
+    Args:
+        path: The archive, or the directory.
+        scratch: The directory that a compressed archive is unpacked in.
 
     Raises:
         UsageError: It cannot be read.
         IntegrityError: It is not a layout.
     """
-    return DirectoryLayout(path) if path.is_dir() else TarLayout(path)
+    return DirectoryLayout(path) if path.is_dir() else TarLayout(path, scratch)
+
+
+def _opened(paths: Sequence[Path], path: Path) -> _Bytes:
+    handles: list[int] = []
+    try:
+        for each in paths:
+            # outside: an archive that a person names
+            handles.append(os.open(each, os.O_RDONLY | getattr(os, "O_BINARY", 0)))  # noqa: PERF401
+    except OSError as exc:
+        _close(handles)
+        raise _unreadable(path, exc) from exc
+    return _Bytes(handles, path)
 
 
 def _stream(file: ArchiveFile, begin: int, size: int, offset: int) -> BlobStream:

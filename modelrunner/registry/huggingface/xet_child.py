@@ -2,8 +2,8 @@
 
 It is the one that knows `hf_xet`, the Hub's own client of that storage. It reads an order from its
 standard input, a line of JSON, and writes the bytes of the file to its standard output as they
-come, from the order's `start` on. What goes wrong is told on standard error, with exit
-code 1.
+come, from the order's `start` on. Where something goes wrong, standard error says what, and the
+exit code is 1.
 
 A child, since the package brings a runtime of threads of its own: here it can be ended at any time,
 and is when standard input ends, as it does where the parent was killed.
