@@ -298,3 +298,27 @@ def test_a_list_that_is_missing_is_named(cli: CommandLine, tmp_path: Path) -> No
         f"error: cannot read {missing}: no such file or directory\n"
         "hint: name a lock or a file with one reference per line; - is stdin\n"
     )
+
+
+def test_list_goes_through_an_archive_into_a_mirror_that_serves_it(
+    cli: CommandLine, registry: Registry, target: Registry, tiny: Artifact, project: Path
+) -> None:
+    registry.add(tiny, "team/m", ["1"])
+    registry.add(tiny, "team/n", ["1"])
+    (project / "models.txt").write_text(registry.reference("team/m:1"))
+    assert cli("mirror", "sync", "models.txt", "--to", "archive:out.tar").returncode == 0
+    registry.close()
+    words = ["mirror", "sync", "--from", "archive:out.tar", "--to", target.host]
+    done = cli(*words, "--progress", "none", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert [one["digest"] for one in told["results"]] == [tiny.digest]
+    assert target.tags("team/m") == {"1": tiny.digest}
+    pulled = cli(
+        *("pull", registry.reference("team/m:1")),
+        MODELRUNNER_MIRRORS=f"{registry.host}={told['mirrors'][registry.host]}",
+    )
+    assert pulled.returncode == 0, pulled.stderr
+    again = cli("mirror", "sync", "models.txt", *words[2:], "--progress", "none")
+    assert again.returncode == 0
+    assert "1 present" in again.stderr, again.stderr

@@ -60,7 +60,7 @@ def pulled(here, content: bytes, *arguments: str, **environ: str) -> dict[str, o
     assert done.returncode == 0, done.stderr
     file = Path(here("path", f"{NAME}:all").stdout.strip())
     assert file.read_bytes() == content
-    return json.loads(done.stdout)
+    return {**json.loads(done.stdout), "said": done.stderr}
 
 
 def asked_bridge(hub: Hub) -> bool:
@@ -69,7 +69,7 @@ def asked_bridge(hub: Hub) -> bool:
 
 def test_a_file_comes_out_of_xet_storage_where_that_is_set(here, hub, storage, content) -> None:
     told = pulled(here, content, **ON)
-    assert told["origins"]["Xet storage"] == SIZE
+    assert told["origins"]["Xet storage"] == SIZE, told["said"]
     assert not asked_bridge(hub)
     # nobody is told of it
     assert [line for line in storage.requests if not line.startswith("GET ")] == []
@@ -85,7 +85,8 @@ def test_the_bridge_is_asked_where_it_is_not_set(here, hub, storage, content, of
 def test_the_setting_may_stand_in_the_file(here, cli, storage, content) -> None:
     cli.home.mkdir(exist_ok=True)
     (cli.home / "config.toml").write_text("hf_xet = true\n")
-    assert pulled(here, content)["origins"]["Xet storage"] == SIZE
+    told = pulled(here, content)
+    assert told["origins"]["Xet storage"] == SIZE, told["said"]
 
 
 def test_a_setting_that_is_neither(here) -> None:

@@ -243,7 +243,10 @@ def test_tags_are_chosen_by_patterns(source, target, pulling):
     with pytest.raises(ManifestNotFoundError) as none:
         list(copying(pulling).copy_all(name, target.reference("ai/m"), ["q*", "r*"]))
     assert str(none.value) == f"{name}: no tag matches q*, r*"
-    for words in ([source.reference("team/m:1"), target.reference("ai/m")], ["ai/m", "store:x"]):
+    for words in (
+        [source.reference("team/m:1"), target.reference("ai/m")],
+        ["store:" + "a" * 64, "ai/m"],
+    ):
         with pytest.raises(UsageError):
             list(copying(pulling).copy_all(*words))
 

@@ -19,12 +19,14 @@ from modelrunner.errors import (
 )
 from modelrunner.events import Skipped
 from modelrunner.oci.digest import Digest
+from modelrunner.oci.reference import Reference
 from modelrunner.oci.referrers import referrers_tag
 from modelrunner.operations.archive.load import Loader
 from modelrunner.operations.archive.output import to_files
 from modelrunner.operations.archive.save import Archive, choose
 from modelrunner.operations.archive.source import find_parts, open_parts
 from modelrunner.operations.copy.copy import Copying
+from modelrunner.operations.copy.mirror import parse_place, parse_start
 from modelrunner.operations.copy.to_registry import RegistryCopier
 from modelrunner.store.store import Store
 from tests.support.artifacts import Artifact, docker_artifact, image_artifact, index_artifact
@@ -126,6 +128,83 @@ def test_archive_is_loaded_and_what_is_saved_is_copied(copying, source, target, 
     copied = copying.copy(f"archive:{tmp_path}/saved.tar", target.reference("ai/m:1"))
     assert copied.referrers.count == 2
     assert_same(target, "ai/m", model)
+
+
+# All tags, and lists.
+
+
+@pytest.mark.parametrize("end", ["archive:{}/m.tar", "dir:{}/m", "store:ai/m"])
+def test_all_tags_go_over_an_archive_or_the_store(copying, source, target, tmp_path, model, end):
+    other = docker_artifact(tiny_gguf(tmp_path / "two.gguf", seed=2).read_bytes())
+    source.add(other, "team/m", ["2"])
+    end = end.format(tmp_path)
+    way = list(copying.copy_all(source.reference("team/m"), end))
+    named = "docker.io/ai/m" if end.startswith("store:") else source.reference("team/m")
+    assert [
+        (one.status, one.destination.removesuffix(f"{named}:{tag}"))
+        for one, tag in zip(way, "12", strict=True)
+    ] == [("copied", "store:" if end.startswith("store:") else f"{end}:")] * 2
+    source.close()
+
+    back = list(copying.copy_all(end, target.reference("ai/m")))
+
+    assert [one.digest for one in back] == [model.digest, other.digest]
+    assert target.tags("ai/m").keys() >= {"1", "2"}
+    assert_same(target, "ai/m", model)
+    assert_same(target, "ai/m", other)
+    chosen = list(copying.copy_all(end, target.reference("ai/n"), ["2*"]))
+    assert [one.digest for one in chosen] == [other.digest]
+    with pytest.raises(ManifestNotFoundError, match="no tag matches 3"):
+        list(copying.copy_all(end, target.reference("ai/n"), ["3"]))
+
+
+def test_all_tags_of_an_archive_are_of_one_repository(copying, source, target, tmp_path, model):
+    place = f"dir:{tmp_path}/d"
+    copying.copy(source.reference("team/m:1"), f"{place}:ai/m:1")
+    copying.copy(source.reference("team/m:1"), f"{place}:ai/o:2")
+    with pytest.raises(UsageError, match="has models of 2 repositories") as no:
+        list(copying.copy_all(place, target.reference("x/y")))
+    assert no.value.hint == (
+        "add one after a colon: docker.io/ai/m, docker.io/ai/o; or copy all with"
+        f" `modelrunner mirror sync --from {place} --to HOST`"
+    )
+    (one,) = copying.copy_all(f"{place}:ai/o", target.reference("x/y"))
+    assert (one.source, one.digest) == ("ai/o:2", model.digest)
+    with pytest.raises(UsageError, match="--all-tags needs a repository, got ai/o:2"):
+        list(copying.copy_all(f"{place}:ai/o:2", target.reference("x/y")))
+
+
+def test_mirror_is_made_of_an_archive_without_a_network(copying, source, target, tmp_path, model):
+    other = docker_artifact(b"GGUF other", license=b"free")
+    source.add(other, "team/o", ["1"])
+    copying.copy(source.reference("team/m:1"), f"dir:{tmp_path}/d:ghcr.io/team/m:1")
+    copying.copy(source.reference("team/o:1"), f"dir:{tmp_path}/d:ghcr.io/team/o:1")
+    source.close()
+    archive = copying.read_archive(parse_start(f"dir:{tmp_path}/d"))
+    place = parse_place(target.host, scoped=False)
+    listed = [
+        Reference.parse(f"ghcr.io/team/n:7@{model.digest}"),
+        Reference.parse("ghcr.io/team/o:1"),
+        Reference.parse("ghcr.io/team/o:2"),
+    ]
+    with copying.mirror(place, archive) as mirror:
+        first, second, third = mirror.sync(listed)
+    assert (first.status, first.digest, first.referrers.count) == ("copied", model.digest, 2)
+    assert (second.status, second.digest) == ("copied", other.digest)
+    assert third.error.message == f"{tmp_path}/d: no model ghcr.io/team/o:2 in the archive"
+    assert third.error.hint == "it has ghcr.io/team/m:1, ghcr.io/team/o:1"
+    assert_same(target, "team/n", model)
+    with copying.mirror(place, archive) as mirror:
+        again = list(mirror.sync(archive.references))
+    assert [one.status for one in again] == ["copied", "present"]
+    assert target.tags("team/m")["1"] == model.digest
+
+
+@pytest.mark.parametrize("text", ["registry.example.com", "archive:m.tar:ai/m:1"])
+def test_mirror_of_what_is_not_an_archive(text):
+    with pytest.raises(UsageError, match="is not an archive") as no:
+        parse_start(text)
+    assert no.value.hint
 
 
 PACKINGS = {"gz": gzip.compress, "zst": import_module(ZSTD).compress}

@@ -19,7 +19,8 @@ from modelrunner.transfer.limits import Limits
     "  modelrunner copy hf.co/unsloth/gemma-3-270m-it-GGUF:Q4_K_M registry.example.com/gemma:270m\n"
     "  modelrunner copy store:ai/smollm2 registry.example.com/team/smollm2:1 --tag stable\n"
     "  modelrunner copy ai/smollm2:135M archive:smollm2.tar\n"
-    "  modelrunner copy --all-tags --match '135M-*' ai/smollm2 registry.example.com/ai/smollm2",
+    "  modelrunner copy --all-tags --match '135M-*' ai/smollm2 registry.example.com/ai/smollm2\n"
+    "  modelrunner copy --all-tags archive:smollm2.tar registry.example.com/ai/smollm2",
 )
 def copy_model(
     context: Context,
@@ -43,7 +44,11 @@ def copy_model(
         Option("--tag", metavar="TAG", help="Another tag to set at DST; can be repeated."),
     ] = None,
     all_tags: Annotated[
-        bool, Option("--all-tags", help="Copy all tags of the repository SRC to the one DST.")
+        bool,
+        Option(
+            "--all-tags",
+            help="Copy all tags of the repository SRC to the one DST; either may be an archive.",
+        ),
     ] = False,
     match: Annotated[
         list[str] | None,

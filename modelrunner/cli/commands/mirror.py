@@ -13,9 +13,15 @@ from modelrunner.cli.progress.select import progress
 from modelrunner.cli.steps.network import bytes_per_second, limited_workspace
 from modelrunner.cli.views.copy import finish, show_each, show_settings, sum_up
 from modelrunner.errors import UsageError
+from modelrunner.events import ignore
 from modelrunner.lockfile.project import LOCK_NAME
 from modelrunner.oci.reference import Reference
-from modelrunner.operations.copy.mirror import MirrorPlace, mirror_settings, parse_place
+from modelrunner.operations.copy.mirror import (
+    MirrorPlace,
+    mirror_settings,
+    parse_place,
+    parse_start,
+)
 from modelrunner.operations.copy.wanted import parse_wanted, read_wanted
 from modelrunner.transfer.limits import Limits
 
@@ -32,6 +38,7 @@ class Action(StrEnum):
     examples="  modelrunner mirror sync --to registry.example.com\n"
     "  modelrunner mirror sync models.txt --to registry.example.com/mirror --dry-run\n"
     "  modelrunner mirror sync --to archive:models.tar\n"
+    "  modelrunner mirror sync --from archive:models.tar --to registry.example.com\n"
     "  echo ai/smollm2:135M | modelrunner mirror sync - --to registry.example.com --json\n"
     "  MODELRUNNER_MIRRORS=docker.io=https://registry.example.com modelrunner pull ai/smollm2:135M"
 )
@@ -57,6 +64,15 @@ def mirror(
             help="Registry that is to have the models; or archive:FILE, or dir:DIRECTORY.",
         ),
     ],
+    source: Annotated[
+        str | None,
+        Option(
+            "--from",
+            metavar="ARCHIVE",
+            help="archive:FILE or dir:DIRECTORY that has the models (default: their registries);"
+            " without FILE, all that it has.",
+        ),
+    ] = None,
     scoped: Annotated[
         bool,
         Option("--scoped", help="Put the registry of each model before its repository, too."),
@@ -76,13 +92,18 @@ def mirror(
     exit code is that of the worst one.
     """
     place = parse_place(to, scoped=scoped)
-    wanted = _wanted(file)
-    context.require_network(f"mirror {action}")
+    start = None if source is None else parse_start(source)
+    wanted = () if file is None and start is not None else _wanted(file)
+    if start is None or isinstance(place, MirrorPlace):
+        context.require_network(f"mirror {action}")
     limits = Limits(connections, bytes_per_second(limit_rate))
     context = context.over(limited_workspace(context, timeout, ca_file))
+    archive = None if start is None else context.workspace.copying(ignore).read_archive(start)
+    if archive is not None and not wanted:
+        wanted = archive.references
     with progress(context.console, verb="copying", models=len(wanted)) as listener:
         copying = context.workspace.copying(listener, limits, referrers)
-        with copying.mirror(place, dry_run=dry_run) as syncing:
+        with copying.mirror(place, archive, dry_run=dry_run) as syncing:
             outcomes = show_each(context, syncing.sync(wanted, dry_run=dry_run))
     settings: Mapping[str, str] = {}
     if isinstance(place, MirrorPlace):

@@ -79,40 +79,98 @@ class ArchiveOrigin:
         """See `Origin.close`."""
 
 
-def find_in_archive(path: Path, wanted: str, scratch: Path | None = None) -> ArchiveOrigin:
-    """Return the model of an archive that a name means, or the only one.
+@dataclass(frozen=True, slots=True)
+class ArchiveModels:
+    """What an archive has: it is read once, for all that is copied from it.
 
-    Args:
-        path: The archive, or the directory of a layout.
-        wanted: A name, a tag or a digest; empty for the only model.
-        scratch: The directory that a compressed archive is unpacked in.
-
-    Raises:
-        UsageError: It cannot be read, or has several models and none is named.
-        ModelNotFoundError: It has no such model.
-        IntegrityError: It is not a layout, or a damaged one.
+    Attributes:
+        source: The archive.
+        entries: Of its index, what refers to others left out.
+        names: What they are called there.
+        kept: What refers to them.
     """
-    layout = open_layout(path, scratch)
-    source = LayoutSource(layout)
-    index = read_index(layout)
-    entries, kept = ArchiveReferrers(layout.blob, index).split()
-    names = names_of(entries, None, repository_for(str(path)))
-    unique = list({entry.digest: entry for entry in entries}.values())
-    found = [entry for entry in unique if not wanted or _is_meant(entry, entries, names, wanted)]
-    if len(found) == 1:
-        (entry,) = found
-        known = names[entry.digest]
-        name = next((each for each in known if _is_called(each, wanted)), next(iter(known), None))
-        return ArchiveOrigin(source, entry, name, kept.get(entry.digest, ()))
-    listed = [each.short for digest in names for each in names[digest]][:_SHOWN]
-    hint = f"it has {', '.join(listed)}" if listed else "name it by its digest"
-    if not found:
-        raise ModelNotFoundError(
-            f"{path}: no model {sanitize_line(wanted, 200)!r} in the archive", hint=hint, near=[]
+
+    source: LayoutSource
+    entries: Sequence[Descriptor]
+    names: Mapping[Digest, Sequence[Reference]]
+    kept: Mapping[Digest, Sequence[Referrer]]
+
+    @classmethod
+    def read(cls, path: Path, scratch: Path | None = None) -> "ArchiveModels":
+        """Read what an archive, or the directory of a layout, has.
+
+        Args:
+            path: Where it is.
+            scratch: The directory that a compressed archive is unpacked in.
+
+        Raises:
+            UsageError: It cannot be read.
+            IntegrityError: It is not a layout, or a damaged one.
+        """
+        layout = open_layout(path, scratch)
+        entries, kept = ArchiveReferrers(layout.blob, read_index(layout)).split()
+        names = names_of(entries, None, repository_for(str(path)))
+        return cls(LayoutSource(layout), entries, names, kept)
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        """All names, in the order of the index."""
+        return tuple(name for names in self.names.values() for name in names)
+
+    def find(self, wanted: str) -> ArchiveOrigin:
+        """Return the model that a name means, or the only one.
+
+        Args:
+            wanted: A name, a tag or a digest; empty for the only model.
+
+        Raises:
+            UsageError: There are several models, and none is named.
+            ModelNotFoundError: There is no such model.
+        """
+        unique = list({entry.digest: entry for entry in self.entries}.values())
+        names = self.names
+        found = [
+            entry for entry in unique if not wanted or _is_meant(entry, self.entries, names, wanted)
+        ]
+        if len(found) == 1:
+            (entry,) = found
+            known = names[entry.digest]
+            name = next((each for each in known if _is_called(each, wanted)), None)
+            return self._origin(entry, name or next(iter(known), None))
+        if not found:
+            raise self._no_such(repr(sanitize_line(wanted, 200)))
+        raise UsageError(
+            f"{self.source.name} has {len(found)} models: add the name of one after a colon",
+            hint=self._hint,
         )
-    raise UsageError(
-        f"{path} has {len(found)} models: add the name of one after a colon", hint=hint
-    )
+
+    def at(self, reference: Reference) -> ArchiveOrigin:
+        """Return the model of a name; one with a digest is found by that, whatever it is called.
+
+        Raises:
+            ModelNotFoundError: There is no such model.
+        """
+        for entry in self.entries:
+            called = any(
+                (name.name, name.tag) == (reference.name, reference.tag)
+                for name in self.names[entry.digest]
+            )
+            if entry.digest == reference.digest or (reference.digest is None and called):
+                return self._origin(entry, reference)
+        raise self._no_such(reference.short)
+
+    def _origin(self, entry: Descriptor, name: Reference | None) -> ArchiveOrigin:
+        return ArchiveOrigin(self.source, entry, name, self.kept.get(entry.digest, ()))
+
+    def _no_such(self, what: str) -> ModelNotFoundError:
+        return ModelNotFoundError(
+            f"{self.source.name}: no model {what} in the archive", hint=self._hint, near=[]
+        )
+
+    @property
+    def _hint(self) -> str:
+        listed = [each.short for each in self.references][:_SHOWN]
+        return f"it has {', '.join(listed)}" if listed else "name it by its digest"
 
 
 def _is_meant(

@@ -1,15 +1,16 @@
 """Copy: what the two ends of the command mean, and each of the manifests that it is about."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 
 from modelrunner.errors import ManifestNotFoundError, ModelRunnerError, UsageError
 from modelrunner.oci.reference import Reference, match_id, names_tag
-from modelrunner.operations.copy.archive import find_in_archive
+from modelrunner.operations.copy.archive import ArchiveModels
 from modelrunner.operations.copy.ends import End, parse_end
 from modelrunner.operations.copy.layout_sink import DirectorySink, directory_sink, tar_sink
 from modelrunner.operations.copy.mirror import LayoutPlace, MirrorPlace, MirrorSync
@@ -27,6 +28,10 @@ from modelrunner.registry.http.retry import Backoff
 from modelrunner.registry.source import Source
 from modelrunner.store.store import Store
 from modelrunner.transfer.limits import Limits
+
+_SHOWN = 8
+Copy = Callable[[Origin, Reference, Sequence[str]], Copied]
+"""Copies what an origin has under a name, and gives it more tags."""
 
 _REFERRERS = re.compile(r"sha256-[0-9a-f]{64}(?:\.[a-z]+)?")
 """Tags that stand for what refers to another manifest: they come with that."""
@@ -70,21 +75,35 @@ class Copying:
             return self._copy_to(origin, target, tags)
 
     def _copy_to(self, origin: Origin, target: End, tags: Sequence[str]) -> Copied:
+        name = target.reference if target.kind == "registry" else _name_in(target, origin)
+        with self._target(target) as copy:
+            return copy(origin, name, tags)
+
+    @contextmanager
+    def _target(self, target: End) -> Iterator[Copy]:
+        """The block in which copies go where an end says."""
         if target.kind == "registry":
-            return self.copier.copy(origin, target.reference, tags)
-        name = _name_in(target, origin)
-        if target.kind == "store":
-            found = origin.manifest(origin.digest())
-            with closing(origin.contents()) as contents:
-                require_model(self.store, found, origin.label, contents)
-            store = StoreSink(self.store, found.digest)
-            copier = replace(self.copier, sink_for=lambda _: store)
-            with self.store.arriving():
-                copied = copier.copy(origin, name, tags)
-            return replace(copied, destination=f"store:{name}")
-        with self._into(target) as copier:
+            yield self.copier.copy
+        elif target.kind == "store":
+            yield self._to_store
+        else:
+            with self._into(target) as copier:
+
+                def copy(origin: Origin, name: Reference, tags: Sequence[str]) -> Copied:
+                    copied = copier.copy(origin, name, tags)
+                    return replace(copied, destination=f"{target.kind}:{target.path}:{name}")
+
+                yield copy
+
+    def _to_store(self, origin: Origin, name: Reference, tags: Sequence[str]) -> Copied:
+        found = origin.manifest(origin.digest())
+        with closing(origin.contents()) as contents:
+            require_model(self.store, found, origin.label, contents)
+        store = StoreSink(self.store, found.digest)
+        copier = replace(self.copier, sink_for=lambda _: store)
+        with self.store.arriving():
             copied = copier.copy(origin, name, tags)
-        return replace(copied, destination=f"{target.kind}:{target.path}:{name}")
+        return replace(copied, destination=f"store:{name}")
 
     @contextmanager
     def _into(self, target: End) -> Iterator[RegistryCopier]:
@@ -105,59 +124,82 @@ class Copying:
         """Copy all tags of a repository to another one; what fails does not end it.
 
         Args:
-            source: The repository.
-            destination: The other one.
+            source: The repository: at a registry, in the store, in an archive.
+            destination: The other one; in an archive its name may be left out.
             patterns: Which tags, as shells match names; empty for all.
 
         Raises:
-            UsageError: A tag is named, or an end is not a registry.
+            UsageError: A tag is named, or an archive has several repositories.
             ManifestNotFoundError: There is no such repository, or no such tag in it.
             AccessError, TransferError: The source does not list its tags.
         """
-        repository, target = _repository(source), _repository(destination)
-        with closing(self.source_for(repository)) as place, about(repository):
-            listed = place.tags(repository)
-        names = [name for name in listed if not _REFERRERS.fullmatch(name)]
-        wanted = [
-            name
-            for name in names
-            if not patterns or any(fnmatchcase(name, each) for each in patterns)
-        ]
+        start, end = parse_end(source), parse_end(destination)
+        named = _repository(end) if end.text or end.path is None else None
+        found = self._tagged(start)
+        wanted = {
+            name: origin
+            for name, origin in found.items()
+            if not patterns or any(fnmatchcase(str(name.tag), each) for each in patterns)
+        }
         if not wanted:
-            raise ManifestNotFoundError(
-                f"{repository.name}: no tag matches {', '.join(patterns)}"
-                if names and patterns
-                else f"{repository.name}: no tags to copy",
-                hint=f"`modelrunner tags {repository.name}` lists them",
-            )
-        for name in wanted:
-            one, other = repository.with_tag(name), target.with_tag(name)
-            try:
-                with closing(self.origin(End("registry", str(one)))) as origin:
-                    yield self.copier.copy(origin, other)
-            except ModelRunnerError as exc:
-                yield NotCopied(one.short, str(other), exc)
+            raise _no_tags(start, patterns if found else ())
+        with self._target(end) as copy:
+            for one, opened in wanted.items():
+                other = one if named is None else named.with_tag(str(one.tag))
+                try:
+                    with closing(opened()) as origin:
+                        yield copy(origin, other, ())
+                except ModelRunnerError as exc:
+                    yield NotCopied(one.short, str(other), exc)
+
+    def _tagged(self, start: End) -> Mapping[Reference, Callable[[], Origin]]:
+        """The names of a repository, each with what opens it.
+
+        Raises:
+            UsageError: A tag is named, or an archive has several repositories.
+            ManifestNotFoundError, AccessError, TransferError: The registry does not list its tags.
+        """
+        if start.path is not None:
+            models = self.read_archive(start)
+            names = [name for name in models.references if name.tag is not None]
+            only = _repository(start).name if start.text else _only_repository(start, names)
+            return {each: partial(models.at, each) for each in names if each.name == only}
+        repository = _repository(start)
+        if start.kind == "store":
+            stored = [name for model in self.store.models() for name in model.references]
+            listed = [name for name in stored if name.name == repository.name and name.tag]
+            return {each: partial(self.origin, End("store", str(each))) for each in listed}
+        with closing(self.source_for(repository)) as place, about(repository):
+            tags = place.tags(repository)
+        names = [repository.with_tag(tag) for tag in tags if not _REFERRERS.fullmatch(tag)]
+        return {each: partial(self.origin, End("registry", str(each))) for each in names}
 
     @contextmanager
     def mirror(
-        self, place: MirrorPlace | LayoutPlace, *, dry_run: bool = False
+        self,
+        place: MirrorPlace | LayoutPlace,
+        archive: ArchiveModels | None = None,
+        *,
+        dry_run: bool = False,
     ) -> Iterator[MirrorSync]:
         """The block in which a registry, an archive or a directory gets all of a list.
 
         Args:
             place: Where that is.
+            archive: Has the models; None for their registries.
             dry_run: Whether it is only looked at.
         """
+        opened = self._at_registry if archive is None else archive.at
         if isinstance(place, MirrorPlace):
-            yield MirrorSync(self.origin, self.copier, place)
+            yield MirrorSync(opened, self.copier, place)
         elif dry_run:
             # what is there of an archive is replaced, and counts for nothing
             looked_at = DirectorySink(place.end.path or Path())
             copier = replace(self.copier, sink_for=lambda _: looked_at)
-            yield MirrorSync(self.origin, copier, place)
+            yield MirrorSync(opened, copier, place)
         else:
             with self._into(place.end) as copier:
-                yield MirrorSync(self.origin, copier, place)
+                yield MirrorSync(opened, copier, place)
 
     def origin(self, end: End) -> Origin:
         """Return what an end has.
@@ -167,7 +209,7 @@ class Copying:
             InvalidReferenceError: It is not a valid reference.
         """
         if end.path is not None:
-            return find_in_archive(end.path, end.text, self.store.layout.ingest)
+            return self.read_archive(end).find(end.text)
         if end.kind == "store":
             model = self.store.resolve(end.text)
             digits = match_id(end.text)
@@ -175,7 +217,19 @@ class Copying:
                 return StoreOrigin(self.store, model, next(iter(model.references), None))
             name = self.store.only_name(end.text) or end.reference
             return StoreOrigin(self.store, model, name)
-        return RegistryOrigin(end.reference, self.source_for, self.ask, self.backoff)
+        return self._at_registry(end.reference)
+
+    def read_archive(self, end: End) -> ArchiveModels:
+        """Return what an archive or a directory has.
+
+        Raises:
+            UsageError: It cannot be read.
+            IntegrityError: It is not a layout, or a damaged one.
+        """
+        return ArchiveModels.read(end.path or Path(), self.store.layout.ingest)
+
+    def _at_registry(self, reference: Reference) -> Origin:
+        return RegistryOrigin(reference, self.source_for, self.ask, self.backoff)
 
 
 def needs_network(*texts: str) -> bool:
@@ -198,17 +252,53 @@ def _name_in(target: End, origin: Origin) -> Reference:
     return replace(name, digest=None)
 
 
-def _repository(text: str) -> Reference:
-    end = parse_end(text)
-    if end.kind != "registry":
+def _repository(end: End) -> Reference:
+    """The repository that an end names.
+
+    Raises:
+        UsageError: It names a tag.
+    """
+    if match_id(end.text) is not None:
         raise UsageError(
-            f"--all-tags needs two registries, got {text[:200]}",
+            f"--all-tags needs a repository, got {end.text[:200]}",
             hint="copy a model of the local store by its name",
         )
     reference = end.reference
     if reference.digest is not None or names_tag(end.text):
         raise UsageError(
-            f"--all-tags needs a repository, got {text[:200]}",
+            f"--all-tags needs a repository, got {end.text[:200]}",
             hint=f"remove the tag: {reference.name}",
         )
     return reference
+
+
+def _only_repository(end: End, names: Sequence[Reference]) -> str:
+    """The repository of all that an archive has.
+
+    Raises:
+        UsageError: There are several.
+    """
+    found = list(dict.fromkeys(name.name for name in names))
+    if len(found) > 1:
+        shown = ", ".join(found[:_SHOWN])
+        raise UsageError(
+            f"{end.path} has models of {len(found)} repositories",
+            hint=f"add one after a colon: {shown}; or copy all with `modelrunner mirror sync"
+            f" --from {end.kind}:{end.path} --to HOST`",
+        )
+    return found[0] if found else ""
+
+
+def _no_tags(start: End, patterns: Sequence[str]) -> ManifestNotFoundError:
+    where = str(start.path) if start.path is not None else start.reference.name
+    hint = f"`modelrunner tags {where}` lists them"
+    if start.path is not None:
+        hint = f"`modelrunner load {where}` brings its models into the local store"
+    elif start.kind == "store":
+        hint = "`modelrunner list` lists the models of the local store"
+    return ManifestNotFoundError(
+        f"{where}: no tag matches {', '.join(patterns)}"
+        if patterns
+        else f"{where}: no tags to copy",
+        hint=hint,
+    )

@@ -115,17 +115,33 @@ def parse_place(text: str, *, scoped: bool) -> MirrorPlace | LayoutPlace:
     return LayoutPlace(end)
 
 
+def parse_start(text: str) -> End:
+    """Return the archive or directory that `--from` names.
+
+    Raises:
+        UsageError: It is neither, or a model of one.
+    """
+    end = parse_end(text) if text.startswith(LAYOUTS) else None
+    if end is None or end.text:
+        raise UsageError(
+            f"--from {text[:200]!r} is not an archive",
+            hint="write archive:FILE or dir:DIRECTORY; what is not in an archive comes from the"
+            " registries of the list",
+        )
+    return end
+
+
 @dataclass(frozen=True, slots=True)
 class MirrorSync:
     """Makes a registry, an archive or a directory have all of a list.
 
     Attributes:
-        origin: Opens what an end of a copy has.
+        origin: Opens what a name means where the models come from.
         copier: Copies there.
         place: The mirror.
     """
 
-    origin: Callable[[End], Origin]
+    origin: Callable[[Reference], Origin]
     copier: RegistryCopier
     place: MirrorPlace | LayoutPlace
     _taken: dict[str, str] = field(default_factory=dict)
@@ -148,7 +164,7 @@ class MirrorSync:
                 name = self.place.name_of(reference)
                 target = str(name)
                 self._take(reference, target)
-                with closing(self.origin(End("registry", str(reference)))) as origin:
+                with closing(self.origin(reference)) as origin:
                     look = self.copier.look if dry_run else self.copier.copy
                     yield look(origin, name)
             except ModelRunnerError as exc:
