@@ -206,6 +206,7 @@ class Workspace:
         token: str,
         listener: "Listener",
         limits: "Limits | None" = None,
+        referrers: str = "all",
     ) -> "Pusher":
         """Return what pushes models to the registry of a name.
 
@@ -214,18 +215,22 @@ class Workspace:
             token: What the registry wants to see instead of our login; empty for our login.
             listener: Called with each event of a push.
             limits: How many connections, and how many bytes a second.
+            referrers: What of that which refers to a model goes along.
 
         Raises:
+            UsageError: `referrers` is not a choice.
             UnsupportedArtifactError: The place takes no models.
             NotInStoreError: The network is ruled out.
         """
+        from modelrunner.oci.referrers import parse_choice
         from modelrunner.operations.package.push import Pusher
         from modelrunner.transfer.limits import Limits
 
+        choice = parse_choice(referrers)
         self.require_network("push")
         found = self.registries.with_token(reference, token) if token else self.registries
         sink = found.sink_for(reference)
-        return Pusher(self.store, sink, listener, found.backoff, limits or Limits())
+        return Pusher(self.store, sink, listener, found.backoff, limits or Limits(), choice)
 
     def copying(
         self, listener: "Listener", limits: "Limits | None" = None, referrers: str = "all"

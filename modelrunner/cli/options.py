@@ -41,7 +41,7 @@ CopiedReferrers: TypeAlias = Annotated[
     Option(
         "--referrers",
         metavar="all|signatures|none",
-        help="Signatures, SBOMs and the like to copy along: all, signatures or none.",
+        help="Signatures, SBOMs and the like to take along: all, signatures or none.",
     ),
 ]
 CopiedBlobs: TypeAlias = Annotated[

@@ -107,6 +107,19 @@ class Referrer:
         return value
 
 
+def is_signature(referrer: Referrer) -> bool:
+    """Whether it may prove who made a model, or how: by its type, or by those of its layers."""
+    kinds = [referrer.artifact_type, *(layer.media_type for layer in referrer.manifest.layers)]
+    return any(likeness(kind) == 0 for kind in kinds)
+
+
+def taken_along(referrers: Iterable[Referrer], choice: ReferrerChoice) -> tuple[Referrer, ...]:
+    """Those that a choice takes along."""
+    if choice == "none":
+        return ()
+    return tuple(each for each in referrers if choice == "all" or is_signature(each))
+
+
 def parse_choice(text: str) -> ReferrerChoice:
     """Return the choice that a text names.
 

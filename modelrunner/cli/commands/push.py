@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from modelrunner.cli.context import Context, command
-from modelrunner.cli.options import CaFile, LimitRate, Shape, Timeout
+from modelrunner.cli.options import CaFile, CopiedReferrers, LimitRate, Shape, Timeout
 from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.cli.steps.network import bytes_per_second, limited_workspace
 from modelrunner.cli.steps.pushing import (
@@ -13,6 +13,7 @@ from modelrunner.cli.steps.pushing import (
     pushed_line,
     pushed_to_dict,
 )
+from modelrunner.errors import UsageError
 from modelrunner.operations.package.push import to_push
 from modelrunner.transfer.limits import Limits
 
@@ -51,17 +52,23 @@ def push(
         str | None,
         Option(metavar="NAME", help="Name at the registry (default: that of the model)."),
     ] = None,
+    referrers: CopiedReferrers = "all",
 ) -> None:
     """Push a model to its registry. Blobs that the registry already has are skipped."""
     limits = Limits(connections, bytes_per_second(limit_rate))
     context = context.over(limited_workspace(context, timeout, ca_file))
     model, name, target = to_push(context.store, reference, to)
+    if as_ is Shape.IMAGE and referrers != "all":
+        raise UsageError(
+            "--referrers cannot be combined with --as image: nothing refers to the image",
+            hint="remove --referrers",
+        )
     value: dict[str, object] = {"reference": str(target)}
     if as_ is Shape.IMAGE:
         pushed, image = push_image(context, model, name, target, limits)
         value |= {"as": str(as_), "platforms": platforms_to_list(image)}
     else:
-        pushed = push_model(context, model, target, limits)
+        pushed = push_model(context, model, target, limits, referrers)
     if context.console.json:
         context.console.emit({**value, **pushed_to_dict(pushed)})
     else:

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Annotated
 
 from modelrunner.cli.context import Context, command
-from modelrunner.cli.options import LockedFile
+from modelrunner.cli.options import CopiedReferrers, LockedFile
 from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.cli.progress.select import progress
 from modelrunner.errors import UsageError
 from modelrunner.lockfile.project import Project
 from modelrunner.oci.image import Platform
+from modelrunner.oci.referrers import parse_choice
 from modelrunner.operations.archive.chosen import choose_locked
 from modelrunner.operations.archive.output import to_files, to_stream
 from modelrunner.operations.archive.save import Archive, Chosen, Saved, choose
@@ -59,6 +60,7 @@ def save(
             help="Split the archive into FILE.000, FILE.001, ... of at most this size.",
         ),
     ] = None,
+    referrers: CopiedReferrers = "all",
 ) -> None:
     """Save models and runtimes to one archive, for machines without a network.
 
@@ -66,9 +68,10 @@ def save(
     file is replaced once the new one is complete.
     """
     part_bytes = _part_bytes(split)
+    choice = parse_choice(referrers)
     chosen = _chosen(context, references or [], file, locked=locked)
     mtime = _mtime(context.environ.get("SOURCE_DATE_EPOCH", ""))
-    archive = Archive(context.store, chosen, mtime=mtime)
+    archive = Archive(context.store, chosen, mtime=mtime, referrers=choice)
     if output == "-":
         _to_stdout(context, archive, part_bytes)
         return

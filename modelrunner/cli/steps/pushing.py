@@ -11,11 +11,16 @@ from modelrunner.units import counted, format_size
 
 
 def push_model(
-    context: Context, model: StoredModel, name: Reference, limits: Limits | None = None
+    context: Context,
+    model: StoredModel,
+    name: Reference,
+    limits: Limits | None = None,
+    referrers: str = "all",
 ) -> Pushed:
     """Push a model under a name, with progress."""
     with progress(context.console, verb="pushing") as listener:
-        pushed = context.workspace.pusher(name, "", listener, limits).push(model, name)
+        pusher = context.workspace.pusher(name, "", listener, limits, referrers)
+        pushed = pusher.push(model, name)
     for problem in () if pushed.referrers is None else pushed.referrers.problems:
         context.console.warn(f"{name.short}: not all that refers to it was pushed: {problem}")
     return pushed

@@ -22,7 +22,7 @@ from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference, match_id
-from modelrunner.oci.referrers import kept_list
+from modelrunner.oci.referrers import ReferrerChoice, kept_list, taken_along
 from modelrunner.operations.archive.contents import Contents
 from modelrunner.operations.archive.output import Output
 from modelrunner.operations.disk_space import require_room
@@ -80,7 +80,14 @@ def choose(store: Store, text: str) -> Chosen:
 class Archive:
     """What goes into an archive; `size` is known before anything is written."""
 
-    def __init__(self, store: Store, chosen: Iterable[Chosen], *, mtime: int = 0) -> None:
+    def __init__(
+        self,
+        store: Store,
+        chosen: Iterable[Chosen],
+        *,
+        mtime: int = 0,
+        referrers: ReferrerChoice = "all",
+    ) -> None:
         self._mtime = mtime
         owners: dict[Digest, StoredModel] = {}
         blobs: dict[Digest, Descriptor] = {}
@@ -90,7 +97,7 @@ class Archive:
         self._lists: dict[Digest, bytes] = {}
         for one in chosen:
             manifests[one.model.digest] = _plain(one.model.descriptor)
-            found = store.sound_referrers(one.model.digest)
+            found = taken_along(store.sound_referrers(one.model.digest), referrers)
             listed = None
             if found:
                 raw = kept_list(found)

@@ -10,12 +10,11 @@ from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest
 from modelrunner.oci.reference import Reference
-from modelrunner.oci.referrers import Referrer, ReferrerChoice
+from modelrunner.oci.referrers import Referrer, ReferrerChoice, taken_along
 from modelrunner.operations.archive.index import names_of, repository_for
 from modelrunner.operations.archive.referrers import ArchiveReferrers
 from modelrunner.operations.copy.layout import LayoutSource, open_layout, read_index
 from modelrunner.operations.copy.origin import FoundReferrers, SourceContents
-from modelrunner.operations.pull.referrers import is_signature
 from modelrunner.registry.http.retry import NO_RETRY
 from modelrunner.text import sanitize_line
 
@@ -69,11 +68,8 @@ class ArchiveOrigin:
 
     def referrers(self, digest: Digest, choice: ReferrerChoice) -> FoundReferrers:
         """See `Origin.referrers`."""
-        if choice == "none" or digest != self.entry.digest:
-            return FoundReferrers()
-        return FoundReferrers(
-            tuple(each for each in self.kept if choice == "all" or is_signature(each))
-        )
+        kept = self.kept if digest == self.entry.digest else ()
+        return FoundReferrers(taken_along(kept, choice))
 
     def close(self) -> None:
         """See `Origin.close`."""

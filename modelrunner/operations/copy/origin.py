@@ -15,10 +15,16 @@ from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest
 from modelrunner.oci.reference import Reference
-from modelrunner.oci.referrers import Referrer, ReferrerChoice, refers_to
+from modelrunner.oci.referrers import (
+    Referrer,
+    ReferrerChoice,
+    is_signature,
+    refers_to,
+    taken_along,
+)
 from modelrunner.operations.model.suggestions import pin
 from modelrunner.operations.package.push_blobs import Contents, StoredContents
-from modelrunner.operations.pull.referrers import allowance_for, is_signature
+from modelrunner.operations.pull.referrers import allowance_for
 from modelrunner.registry.http.retry import Backoff
 from modelrunner.registry.oci.referrers import Allowance, NotLookedAt, ReferrerPlace
 from modelrunner.registry.source import Source
@@ -273,12 +279,7 @@ class StoreOrigin:
 
     def referrers(self, digest: Digest, choice: ReferrerChoice) -> FoundReferrers:
         """See `Origin.referrers`."""
-        if choice == "none":
-            return FoundReferrers()
-        found = self.store.sound_referrers(digest)
-        return FoundReferrers(
-            tuple(each for each in found if choice == "all" or is_signature(each))
-        )
+        return FoundReferrers(taken_along(self.store.sound_referrers(digest), choice))
 
     def close(self) -> None:
         """See `Origin.close`."""

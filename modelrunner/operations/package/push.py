@@ -17,7 +17,7 @@ from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference, match_id
-from modelrunner.oci.referrers import Referrer
+from modelrunner.oci.referrers import Referrer, ReferrerChoice, taken_along
 from modelrunner.operations.package.image import ModelImage
 from modelrunner.operations.package.push_blobs import BlobPusher, Contents, StoredContents
 from modelrunner.operations.package.push_referrers import PushedReferrers, ReferrerPusher
@@ -107,6 +107,7 @@ class Pusher:
         listener: Called with events, from several threads but never from two at once.
         backoff: How often a blob is tried again, and until when.
         limits: How many connections, and how many bytes a second.
+        referrers: What of that which refers to a model goes along.
     """
 
     store: Store
@@ -114,6 +115,7 @@ class Pusher:
     listener: Listener = ignore
     backoff: Backoff = field(default_factory=Backoff)
     limits: Limits = field(default_factory=Limits)
+    referrers: ReferrerChoice = "all"
 
     def push(self, model: StoredModel, reference: Reference) -> Pushed:
         """Sends a model: blobs first, then what refers to it, the name last.
@@ -128,7 +130,7 @@ class Pusher:
             if self.store.blobs.state(blob) != "good":
                 raise missing(model, blob)
         self.listener(Planned(reference.short, manifest.total_bytes, 0, 0))
-        referrers = self.store.sound_referrers(model.digest)
+        referrers = taken_along(self.store.sound_referrers(model.digest), self.referrers)
         kept: PushedReferrers | None = None
         siblings = _siblings(self.store, model, reference)
         pusher = self._blob_pusher(reference, StoredContents(self.store), siblings)

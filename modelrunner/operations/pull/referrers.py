@@ -14,7 +14,7 @@ from modelrunner.errors import DeadlineError, ModelRunnerError, UnsupportedArtif
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
-from modelrunner.oci.referrers import Referrer, ReferrerChoice, likeness, refers_to
+from modelrunner.oci.referrers import Referrer, ReferrerChoice, is_signature, refers_to
 from modelrunner.registry.oci.referrers import Allowance, NotLookedAt, ReferrerPlace
 from modelrunner.store.store import Store
 
@@ -193,9 +193,3 @@ class ReferrerFetch:
                     if self.allowance.clock() >= self.allowance.deadline:
                         raise DeadlineError(f"{place.source.name}: timed out")
                     writer.write(chunk)
-
-
-def is_signature(referrer: Referrer) -> bool:
-    """Whether it may prove who made a model, or how: by its type, or by those of its layers."""
-    kinds = [referrer.artifact_type, *(layer.media_type for layer in referrer.manifest.layers)]
-    return any(likeness(kind) == 0 for kind in kinds)
