@@ -1,6 +1,7 @@
 """Hosts and addresses: what is this machine, and how an address is written."""
 
 import ipaddress
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -28,6 +29,7 @@ def ip_of(host: str) -> IPAddress | None:
     return address
 
 
+@lru_cache(maxsize=64)
 def is_loopback(host: str) -> bool:
     """Whether a host, without its port, is this machine by its name or address alone.
 

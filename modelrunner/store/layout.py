@@ -114,7 +114,14 @@ class Layout:
 
     def blob(self, digest: Digest) -> Path:
         """The file of a blob."""
-        return self.blobs / digest.hex
+        path = self._of_blobs.get(digest.hex)
+        if path is None:
+            path = self._of_blobs[digest.hex] = self.blobs / digest.hex
+        return path
+
+    @cached_property
+    def _of_blobs(self) -> dict[str, Path]:
+        return {}
 
     def partial(self, digest: Digest) -> Path:
         """The file of an arriving blob."""

@@ -106,7 +106,7 @@ class StoredModel:
         files = files_of(self.layout, self.digest) if whole.is_archived else None
         return whole if files is None else whole.with_files(files)
 
-    @property
+    @cached_property
     def whole(self) -> ModelArtifact:
         """The manifest understood as a model, with its archives as they are: as registries have it.
 

@@ -37,9 +37,15 @@ def ensure_view(layout: Layout, artifact: ModelArtifact) -> Path:
     try:
         with disk_errors(folder):
             make_directory(beside)
+            made = {beside}
             for layer in artifact.layers:
                 if layer.path is not None:
-                    _place_layer(layout, layer, beside / layer.path)
+                    target = beside / layer.path
+                    # once for each: a model may have thousands of files in one directory
+                    if (folder_of := target.parent) not in made:
+                        make_directory(folder_of)
+                        made.add(folder_of)
+                    _place_layer(layout, layer, target)
             while not _is_right(layout, artifact, folder) and not _swap(beside, folder):
                 pass
     finally:
@@ -76,6 +82,10 @@ def place_file(blob: Path, target: Path) -> None:
         FileExistsError: The name is taken.
     """
     make_directory(target.parent)
+    _link_or_copy(blob, target)
+
+
+def _link_or_copy(blob: Path, target: Path) -> None:
     try:
         os.link(blob, target)
     except (FileExistsError, FileNotFoundError):
@@ -92,7 +102,7 @@ def place_file(blob: Path, target: Path) -> None:
 
 def _place_layer(layout: Layout, layer: Layer, target: Path) -> None:
     try:
-        place_file(layout.blob(layer.descriptor.digest), target)
+        _link_or_copy(layout.blob(layer.descriptor.digest), target)
     except FileNotFoundError as exc:
         raise CorruptStoreError(
             f"blob missing from the local store: {layer.descriptor.digest}",

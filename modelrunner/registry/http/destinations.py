@@ -11,6 +11,7 @@ import re
 import socket
 from collections.abc import Sequence
 from enum import IntEnum
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from urllib.parse import SplitResult, urlsplit
 
@@ -39,6 +40,8 @@ class Reach(IntEnum):
     LINK_LOCAL = 3
 
 
+# each request asks several times, and thousands of small blobs are as many requests
+@lru_cache(maxsize=64)
 def origin(url: str) -> tuple[str, str, int]:
     """Scheme, host and port of an address.
 

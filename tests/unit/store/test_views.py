@@ -9,7 +9,8 @@ import pytest
 
 from modelrunner.disk import clones
 from modelrunner.errors import CorruptStoreError, DiskFullError, StoreAccessError
-from modelrunner.store import stamps
+from modelrunner.oci.model.artifact import ModelArtifact
+from modelrunner.store import stamps, views
 from modelrunner.store.sweep import remove_blobs_of
 from modelrunner.store.views import ensure_view, place_file
 from tests.support.artifacts import docker_artifact
@@ -58,6 +59,29 @@ def test_a_view_is_made_of_links_that_take_no_room(store, model, weights):
     assert (folder / "model.gguf").samefile(weights)
     assert folder == store.layout.view(model.digest)
     assert leftovers(store) == []
+
+
+def test_each_directory_of_a_view_is_made_once(model, monkeypatch):
+    made = []
+    make = views.make_directory
+    monkeypatch.setattr(views, "make_directory", lambda path: (made.append(path), make(path)))
+    folder = model.view()
+    temporary = made[0]
+    assert temporary.parent == folder.parent
+    assert [str(path.relative_to(temporary)) for path in made] == [".", "tokenizer", "a/b/c/d"]
+
+
+def test_the_manifest_of_a_stored_model_is_understood_once(model, monkeypatch):
+    understood = []
+    understand = ModelArtifact.from_manifest
+    monkeypatch.setattr(
+        ModelArtifact,
+        "from_manifest",
+        lambda *given, **named: (understood.append(given), understand(*given, **named))[1],
+    )
+    model.view()
+    model.weights()
+    assert len(understood) == 1
 
 
 def test_a_right_view_is_left_alone(model):
