@@ -18,11 +18,19 @@ from modelrunner.cli.options import (
 )
 from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.cli.steps.packaging import make_package
+from modelrunner.cli.steps.signing import documents_wanted
 from modelrunner.errors import UsageError
 from modelrunner.oci.model.config import Family
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.launch.precedence import LaunchOptions
 from modelrunner.operations.package.request import PackageRequest, source_of
+
+
+class Sbom(StrEnum):
+    """Forms of a list of parts."""
+
+    SPDX = "spdx"
+    CYCLONEDX = "cyclonedx"
 
 
 class Format(StrEnum):
@@ -45,6 +53,7 @@ _FAMILIES: Mapping[Format, Family] = {Format.DOCKER: "docker", Format.MODELPACK:
     " --context-size 8192 --push\n"
     "  modelrunner package granite-F16.gguf team/granite:Q4_K_M --quantize Q4_K_M\n"
     "  modelrunner package granite.gguf registry.example.com/team/granite:image --as image --push\n"
+    "  modelrunner package granite.gguf team/granite:1 --sbom spdx --provenance\n"
     "  modelrunner package --from-hf ORG/REPO:Q4_K_M registry.example.com/team/model:1"
 )
 def package_model(
@@ -145,6 +154,21 @@ def package_model(
             " is impossible. A linked file must not be modified afterwards.",
         ),
     ] = False,
+    sbom: Annotated[
+        list[Sbom] | None,
+        Option(help="Keep a list of its parts with it, as SPDX or CycloneDX; can be repeated."),
+    ] = None,
+    provenance: Annotated[
+        bool,
+        Option("--provenance", help="Keep with it how it was made and of what (SLSA provenance)."),
+    ] = False,
+    sign_key: Annotated[
+        str | None,
+        Option(
+            metavar="FILE|env:NAME|exec:PROGRAM",
+            help="Sign what --sbom and --provenance make, with a key as `sign` takes it.",
+        ),
+    ] = None,
     push_: Annotated[
         bool, Option("--push", help="Push the model to its registry afterwards.")
     ] = False,
@@ -182,8 +206,11 @@ def package_model(
         image=as_ is Shape.IMAGE,
         quantize=quantize,
         to_gguf=to_gguf,
+        documented=bool(sbom or provenance),
     )
-    make_package(context, request)
+    make_package(
+        context, request, documents_wanted(context, sbom or (), sign_key, provenance=provenance)
+    )
 
 
 def _created(epoch: str) -> datetime | None:

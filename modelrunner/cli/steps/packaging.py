@@ -26,6 +26,7 @@ from modelrunner.units import format_size
 # late imports: a package is made in one of several ways, and loads what that one needs
 if TYPE_CHECKING:
     from modelrunner.operations.convert.quantize import Quantized
+    from modelrunner.operations.documents import PackageDocuments
     from modelrunner.operations.package.package import Ingredients
     from modelrunner.operations.pull.outcome import Pulled
     from modelrunner.store.adopt import Way
@@ -34,8 +35,16 @@ OnPlan = Callable[[str, int], None]
 OnProgress = Callable[[int, int], None]
 
 
-def make_package(context: Context, request: PackageRequest) -> None:
-    """Make a package, push it where that is wanted, and show both."""
+def make_package(
+    context: Context, request: PackageRequest, wanted: "PackageDocuments | None"
+) -> None:
+    """Make a package, push it where that is wanted, and show both.
+
+    Args:
+        context: The command's.
+        request: What to make.
+        wanted: Which documents it gets; None for none.
+    """
     name = request.name
     if request.push:
         # nothing is made that cannot be sent
@@ -45,15 +54,36 @@ def make_package(context: Context, request: PackageRequest) -> None:
     model = _model(context, request)
     if model is None:
         return
+    parts = model
     if request.image:
         model = _as_image(context, model, name)
     value = _value(name, model.digest, str(model.weights()), model.size)
     if not context.console.json:
         context.console.print(f"{name.short}: {model.digest} ({format_size(model.size)})")
+    if wanted is not None:
+        value |= _documented(context, request, parts, model, wanted)
     if request.push:
         value |= _pushed(context, request, model)
     if context.console.json:
         context.console.emit(value)
+
+
+def _documented(
+    context: Context,
+    request: PackageRequest,
+    parts: StoredModel,
+    model: StoredModel,
+    wanted: "PackageDocuments",
+) -> dict[str, object]:
+    """Make the documents of a package, and show them; as JSON has them."""
+    from modelrunner.operations.documents import keep_documents
+
+    made = keep_documents(context.store, parts, model, request.name, wanted, request.moment)
+    found = [attachment.referrer for attachment in made]
+    if not context.console.json:
+        for each in found:
+            context.console.print(f"{each.kind} ({each.artifact_type}): {each.digest}")
+    return {"documents": [each.facts() for each in found]}
 
 
 def _model(context: Context, request: PackageRequest) -> StoredModel | None:
@@ -297,7 +327,7 @@ def _derived(context: Context, request: PackageRequest) -> StoredModel | None:
     from modelrunner.operations.derive.origin import differences_of, origin_of
 
     differences = differences_of(request)
-    in_registry = request.push and not request.image
+    in_registry = request.push and not request.image and not request.documented
     origin = origin_of(context.store, request.source, request.name, push=in_registry)
     if origin.in_place:
         _derive_in_place(context, request, origin.reference)

@@ -2,11 +2,16 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modelrunner.cli.context import Context
 from modelrunner.errors import UsageError
 from modelrunner.provenance.signing import KeySigner, SignedBundle, StatementSigner
+
+if TYPE_CHECKING:
+    from modelrunner.operations.documents import PackageDocuments
 
 _PASSWORD = "COSIGN_PASSWORD"  # noqa: S105 - the name of a variable
 
@@ -47,6 +52,30 @@ def signer(
     return identity_signer(
         identity_token, trust_config, context.environ, sys.stdin.buffer.read, client
     )
+
+
+def documents_wanted(
+    context: Context, sboms: Sequence[str], sign_key: str | None, *, provenance: bool
+) -> "PackageDocuments | None":
+    """Return the documents that a package gets; None for none.
+
+    Raises:
+        UsageError: There is a key, and nothing to sign.
+        AccessError: The key cannot be used.
+    """
+    if not sboms and not provenance:
+        if sign_key is not None:
+            raise UsageError(
+                "--sign-key needs --sbom or --provenance",
+                hint="sign the model itself with `modelrunner sign`",
+            )
+        return None
+    # most packages have no documents
+    from modelrunner.operations.documents import FORMS, PackageDocuments
+
+    who = None if sign_key is None else signer(context, sign_key, None, None)
+    # the option has no other values
+    return PackageDocuments([form for form in FORMS if form in sboms], provenance, who)
 
 
 def signed_to_dict(bundle: SignedBundle) -> dict[str, object]:

@@ -35,6 +35,7 @@ class PackageRequest:
         image: Whether it is made a container image.
         quantize: The quantization that the weights get first; None for that which they have.
         to_gguf: Whether weights in safetensors are converted to GGUF first.
+        documented: Whether documents are made of it, for which it has to be in the local store.
     """
 
     kind: Kind
@@ -51,6 +52,7 @@ class PackageRequest:
     image: bool = False
     quantize: str | None = None
     to_gguf: bool = False
+    documented: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be combined."""

@@ -150,10 +150,15 @@ class Attachment:
 
     @classmethod
     def of_bytes(
-        cls, subject: Subject, media_type: str, content: bytes, annotations: Mapping[str, str]
+        cls,
+        subject: Subject,
+        media_type: str,
+        content: bytes,
+        annotations: Mapping[str, str],
+        layer_annotations: Mapping[str, str] | None = None,
     ) -> "Attachment":
         """Return one that holds some bytes, under a type that says what they are."""
-        layer = Descriptor(media_type, Digest.of(content), len(content))
+        layer = Descriptor(media_type, Digest.of(content), len(content), layer_annotations or {})
         return cls._of(subject, media_type, layer, content, annotations)
 
     @classmethod
