@@ -7,6 +7,7 @@ those that have no subject by their tags.
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Self, get_args
 
@@ -24,6 +25,14 @@ SIGNATURE_SUFFIXES = (".sig", ".att")
 """Of the tags under which cosign keeps signatures, and attestations."""
 
 SUFFIXES = (*SIGNATURE_SUFFIXES, ".sbom")
+
+DEEPEST = 3
+"""How far what refers to something is followed: to a model, to that, and to that in turn."""
+
+MOST_SUBJECTS = 32
+"""Things beside the model that are asked what refers to them."""
+
+_TAG = re.compile(r"sha256-([0-9a-f]{64})(?:\.[a-z]{3,4})?")
 
 _KINDS = (
     (("spdx", "cyclonedx", "syft", "sbom"), "SBOM"),
@@ -70,6 +79,18 @@ class Referrer:
         return self.manifest.digest
 
     @property
+    def subject(self) -> Digest | None:
+        """What it refers to, by its tag or its subject; None where neither is understood."""
+        if self.tag is not None:
+            match = _TAG.fullmatch(self.tag)
+            return None if match is None else Digest(match[1])
+        try:
+            found = subject_of(self.manifest)
+        except MalformedManifestError:
+            return None
+        return None if found is None else found.digest
+
+    @property
     def size(self) -> int:
         """The bytes of its manifest and blobs."""
         return len(self.manifest.raw) + self.manifest.total_bytes
@@ -113,11 +134,45 @@ def is_signature(referrer: Referrer) -> bool:
     return any(likeness(kind) == 0 for kind in kinds)
 
 
-def taken_along(referrers: Iterable[Referrer], choice: ReferrerChoice) -> tuple[Referrer, ...]:
-    """Those that a choice takes along."""
+def taken_along(
+    referrers: Iterable[Referrer], choice: ReferrerChoice, root: Digest
+) -> tuple[Referrer, ...]:
+    """Those that a choice takes along; nothing that refers to what stays behind."""
     if choice == "none":
         return ()
-    return tuple(each for each in referrers if choice == "all" or is_signature(each))
+    chosen = [each for each in referrers if choice == "all" or is_signature(each)]
+    return reachable(root, chosen)
+
+
+def by_subject(
+    root: Digest, referrers: Iterable[Referrer]
+) -> list[tuple[Digest, tuple[Referrer, ...]]]:
+    """What refers to a manifest, and to that in turn: by what it refers to, the nearest first.
+
+    No subject comes twice: by subjects nothing refers to itself, but a tag may say anything.
+    """
+    groups: dict[Digest, list[Referrer]] = {}
+    for each in referrers:
+        subject = each.subject
+        if subject is not None:
+            groups.setdefault(subject, []).append(each)
+    found: dict[Digest, tuple[Referrer, ...]] = {}
+    level = [root]
+    for _ in range(DEEPEST):
+        found |= {digest: tuple(groups[digest]) for digest in level if digest in groups}
+        nearest = (each.digest for digest in level for each in groups.get(digest, ()))
+        level = [digest for digest in dict.fromkeys(nearest) if digest not in found]
+    return list(found.items())
+
+
+def reachable(root: Digest, referrers: Iterable[Referrer]) -> tuple[Referrer, ...]:
+    """Those that refer to a manifest, or to what does."""
+    return tuple(each for _, group in by_subject(root, referrers) for each in group)
+
+
+def direct(digest: Digest, referrers: Iterable[Referrer]) -> tuple[Referrer, ...]:
+    """Those that refer to a manifest itself."""
+    return tuple(each for each in referrers if each.subject == digest)
 
 
 def parse_choice(text: str) -> ReferrerChoice:

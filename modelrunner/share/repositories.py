@@ -21,7 +21,7 @@ from modelrunner.oci.reference import (
     parse_registry,
     split_name,
 )
-from modelrunner.oci.referrers import Referrer
+from modelrunner.oci.referrers import Referrer, direct
 from modelrunner.store.store import Store, StoredModel
 
 
@@ -82,13 +82,8 @@ class Repository:
 
     def referrers(self, digest: Digest) -> list[Referrer]:
         """What refers to a manifest by its subject; nothing to one that is not here."""
-        return [
-            referrer
-            for model in self.models
-            if model.digest == digest
-            for referrer in model.referrers
-            if referrer.tag is None
-        ]
+        found = (each for each in self._referrers() if each.tag is None)
+        return list({each.digest: each for each in direct(digest, found)}.values())
 
     def _referrers(self) -> Iterator[Referrer]:
         return (referrer for model in self.models for referrer in model.referrers)

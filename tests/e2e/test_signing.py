@@ -170,6 +170,7 @@ def test_a_file_is_attached_discovered_and_removed_with_the_model(
         "artifact_type": "application/spdx+json",
         "title": "model.spdx.json",
         "places": ["local store", name.partition("/")[0]],
+        "referrers": [],
     }
     assert done(cli, "discover", name, "--type", "signature", "-q") == ""
     none = cli("discover", name, "--type", "signature")

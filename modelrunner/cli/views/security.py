@@ -55,9 +55,10 @@ def _security_lines(found: "Security") -> Iterator[str]:
         satisfied = any(entry.counts for entry in checked)
         verdict = "satisfied" if satisfied else "not satisfied"
         yield f"policy: {rule.mode} for {sanitize_line(rule.match, _LONGEST)}: {verdict}"
-    for referrer, places in found.discovered.found:
-        where = sanitize_line(", ".join(places), _LONGEST)
-        yield f"attached: {_named(referrer)}, {format_size(referrer.size)}, in {where}"
+    for each in found.discovered.found:
+        where = sanitize_line(", ".join(each.places), _LONGEST)
+        size = format_size(each.referrer.size)
+        yield f"attached: {_named(each.referrer)}, {size}, in {where}"
 
 
 def _named(referrer: Referrer) -> str:

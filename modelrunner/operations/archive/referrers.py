@@ -12,12 +12,12 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from modelrunner.errors import IntegrityError, MalformedManifestError
+from modelrunner.errors import IntegrityError
 from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest, parse_manifest
-from modelrunner.oci.referrers import Referrer, entries_in, referrers_tag, refers_to, subject_of
+from modelrunner.oci.referrers import Referrer, entries_in, reachable, referrers_tag
 from modelrunner.store.referrers import list_of
 from modelrunner.store.store import Store
 
@@ -27,9 +27,8 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Listed:
-    """A referrer that a list names: not read yet."""
+    """A referrer that a list names, or the index: not read yet."""
 
-    of: Digest
     descriptor: Descriptor
     artifact_type: str = ""
     tag: str | None = None
@@ -60,7 +59,7 @@ class ArchiveReferrers:
     def __init__(self, read: Read, entries: Sequence[Descriptor]) -> None:
         self._read = read
         self._entries = entries
-        self._digests = {entry.digest for entry in entries}
+        self._known = self._known_digests()
 
     @property
     def lists(self) -> set[Digest]:
@@ -73,63 +72,69 @@ class ArchiveReferrers:
         return {each.descriptor.digest for each in self._all()}
 
     def split(self) -> tuple[tuple[Descriptor, ...], dict[Digest, list[Referrer]]]:
-        """The entries that are not referrers, and for each of them what refers to it."""
-        found: dict[Digest, dict[tuple[Digest, str | None], Referrer]] = {}
+        """The entries that are not referrers, and for each of them what refers to it.
+
+        That is followed by what refers to that in turn.
+        """
         others = [entry for entry in self._entries if not self._is_referrer(entry)]
-        models = {entry.digest for entry in others}
+        found: dict[tuple[Digest, str | None], Referrer] = {}
         for each in self._all():
-            manifest = self._manifest(each.descriptor) if each.of in models else None
-            if not isinstance(manifest, Manifest):
-                continue
-            if each.tag is None and not refers_to(manifest, each.of):
-                _log.info("%s refers to another manifest", each.descriptor.digest)
-                continue
-            referrer = Referrer.of(manifest, each.tag, each.artifact_type)
-            found.setdefault(each.of, {})[referrer.digest, each.tag] = referrer
-        return tuple(others), {digest: list(each.values()) for digest, each in found.items()}
+            manifest = self._manifest(each.descriptor)
+            if isinstance(manifest, Manifest):
+                referrer = Referrer.of(manifest, each.tag, each.artifact_type)
+                found[referrer.digest, each.tag] = referrer
+        kept = {entry.digest: reachable(entry.digest, found.values()) for entry in others}
+        return tuple(others), {digest: list(each) for digest, each in kept.items() if each}
+
+    def _known_digests(self) -> set[Digest]:
+        """What may be referred to: the entries, and what lists of referrers name."""
+        known = {entry.digest for entry in self._entries}
+        for entry in self._entries:
+            match, listed = _tag_of(entry), list_of(entry)
+            if match is not None and not match["suffix"]:
+                listed = entry.digest
+            if listed is not None:
+                known.update(each.descriptor.digest for each in self._in_list(listed))
+        return known
 
     def _is_referrer(self, entry: Descriptor) -> bool:
         if any(True for _ in self._as_referrer(entry)):
             return True
         match = _tag_of(entry)
-        return match is not None and not match["suffix"] and Digest(match["hex"]) in self._digests
+        return match is not None and not match["suffix"] and Digest(match["hex"]) in self._known
 
     def _all(self) -> Iterator[_Listed]:
         for entry in self._entries:
             listed = list_of(entry)
             if listed is not None:
-                yield from self._in_list(entry.digest, listed)
+                yield from self._in_list(listed)
             yield from self._as_referrer(entry)
             match = _tag_of(entry)
             if match is not None and not match["suffix"]:
-                yield from self._in_list(Digest(match["hex"]), entry.digest)
+                yield from self._in_list(entry.digest)
 
     def _as_referrer(self, entry: Descriptor) -> Iterator[_Listed]:
         """An entry that is a referrer itself."""
         match = _tag_of(entry)
         if match is not None and match["suffix"]:
             of = Digest(match["hex"])
-            if of in self._digests:
-                yield _Listed(of, entry, tag=referrers_tag(of, match["suffix"]))
+            if of in self._known:
+                yield _Listed(entry, tag=referrers_tag(of, match["suffix"]))
             return
         manifest = self._manifest(entry)
         if isinstance(manifest, Manifest):
-            try:
-                subject = subject_of(manifest)
-            except MalformedManifestError:
-                return
-            if subject is not None and subject.digest in self._digests - {entry.digest}:
-                yield _Listed(subject.digest, entry)
+            subject = Referrer.of(manifest).subject
+            if subject is not None and subject in self._known - {entry.digest}:
+                yield _Listed(entry)
 
-    def _in_list(self, of: Digest, listed: Digest) -> Iterator[_Listed]:
+    def _in_list(self, listed: Digest) -> Iterator[_Listed]:
         try:
             entries = entries_in(self._read(listed))
         except (IntegrityError, FileNotFoundError) as exc:
             _log.info("the list of referrers %s: %s", listed, exc)
             return
         for descriptor, kind, tag in entries:
-            if tag is None or tag.startswith(referrers_tag(of, ".")):
-                yield _Listed(of, descriptor, kind, tag)
+            yield _Listed(descriptor, kind, tag)
 
     def _manifest(self, descriptor: Descriptor) -> Manifest | Index | None:
         try:

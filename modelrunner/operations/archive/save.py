@@ -97,7 +97,8 @@ class Archive:
         self._lists: dict[Digest, bytes] = {}
         for one in chosen:
             manifests[one.model.digest] = _plain(one.model.descriptor)
-            found = taken_along(store.sound_referrers(one.model.digest), referrers)
+            kept = store.sound_referrers(one.model.digest)
+            found = taken_along(kept, referrers, one.model.digest)
             listed = None
             if found:
                 raw = kept_list(found)

@@ -10,7 +10,7 @@ from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest
 from modelrunner.oci.reference import Reference
-from modelrunner.oci.referrers import Referrer, ReferrerChoice, taken_along
+from modelrunner.oci.referrers import Referrer, ReferrerChoice, direct, taken_along
 from modelrunner.operations.archive.index import names_of, repository_for
 from modelrunner.operations.archive.referrers import ArchiveReferrers
 from modelrunner.operations.copy.layout import LayoutSource, open_layout, read_index
@@ -68,8 +68,12 @@ class ArchiveOrigin:
 
     def referrers(self, digest: Digest, choice: ReferrerChoice) -> FoundReferrers:
         """See `Origin.referrers`."""
-        kept = self.kept if digest == self.entry.digest else ()
-        return FoundReferrers(taken_along(kept, choice))
+        found = taken_along(self.kept, choice, self.entry.digest)
+        return FoundReferrers(direct(digest, found))
+
+    def nested(self, digest: Digest) -> FoundReferrers:
+        """See `Origin.nested`."""
+        return self.referrers(digest, "all")
 
     def close(self) -> None:
         """See `Origin.close`."""

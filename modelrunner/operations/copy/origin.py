@@ -16,8 +16,11 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.oci.referrers import (
+    DEEPEST,
+    MOST_SUBJECTS,
     Referrer,
     ReferrerChoice,
+    direct,
     is_signature,
     refers_to,
     taken_along,
@@ -75,6 +78,10 @@ class Origin(Protocol):
 
     def referrers(self, digest: Digest, choice: ReferrerChoice) -> FoundReferrers:
         """What refers to a manifest."""
+        ...
+
+    def nested(self, digest: Digest) -> FoundReferrers:
+        """What refers to something that refers to the manifest, or to that in turn."""
         ...
 
     def close(self) -> None:
@@ -143,28 +150,47 @@ class RegistryOrigin:
         except UnsupportedArtifactError:
             # the place keeps no such thing
             return FoundReferrers()
-        problems: list[str] = []
         with ExitStack() as stack:
             for place in places:
                 stack.callback(place.source.close)
-            is_answered = False
-            for place in places:
-                if is_answered and place.reference == self.name:
-                    # a mirror's answer is as good as its registry's, which may be out of reach
-                    continue
-                try:
-                    found = _listed(place, digest, choice)
-                except ModelRunnerError as exc:
-                    problems.append(exc.message)
-                    continue
-                if found.referrers:
-                    return found
-                is_answered = True
-                problems += found.problems
+            return self._found_at(places, digest, choice)
+
+    def nested(self, digest: Digest) -> FoundReferrers:
+        """See `Origin.nested`; all of them together have the limits of one model."""
+        return self._found_at(self._places, digest, "all")
+
+    def _found_at(
+        self, places: Sequence[ReferrerPlace], digest: Digest, choice: ReferrerChoice
+    ) -> FoundReferrers:
+        problems: list[str] = []
+        is_answered = False
+        for place in places:
+            if is_answered and place.reference == self.name:
+                # a mirror's answer is as good as its registry's, which may be out of reach
+                continue
+            try:
+                found = _listed(place, digest, choice)
+            except ModelRunnerError as exc:
+                problems.append(exc.message)
+                continue
+            if found.referrers:
+                return found
+            is_answered = True
+            problems += found.problems
         return FoundReferrers(problems=tuple(dict.fromkeys(problems)))
+
+    @cached_property
+    def _places(self) -> Sequence[ReferrerPlace]:
+        try:
+            return self.ask(self.name, allowance_for("all"))
+        except ModelRunnerError:
+            # then nothing was found that something could refer to
+            return ()
 
     def close(self) -> None:
         """See `Origin.close`."""
+        for place in self.__dict__.get("_places", ()):
+            place.source.close()
         if "_source" in self.__dict__:
             self._source.close()
 
@@ -184,6 +210,39 @@ class RegistryOrigin:
     @property
     def _exact(self) -> Reference:
         return self.name.with_digest(self._digest)
+
+
+def nested(
+    referrers: Sequence[Referrer], ask: Callable[[Digest], FoundReferrers]
+) -> tuple[Sequence[Referrer], Sequence[str]]:
+    """Return what refers to referrers, and to that in turn; and why that is not all.
+
+    Args:
+        referrers: Of a manifest.
+        ask: Returns what refers to one of them.
+    """
+    found: dict[tuple[Digest, str | None], Referrer] = {}
+    problems: list[str] = []
+    asked: set[Digest] = set()
+    level = [each.digest for each in referrers]
+    for _ in range(DEEPEST - 1):
+        following: list[Digest] = []
+        for digest in dict.fromkeys(level):
+            if digest in asked:
+                continue
+            if len(asked) == MOST_SUBJECTS:
+                problems.append(f"only {MOST_SUBJECTS} referrers were asked what refers to them")
+                return list(found.values()), list(dict.fromkeys(problems))
+            asked.add(digest)
+            answer = ask(digest)
+            problems += answer.problems
+            if answer.problems:
+                return list(found.values()), list(dict.fromkeys(problems))
+            for each in answer.referrers:
+                found.setdefault((each.digest, each.tag), each)
+                following.append(each.digest)
+        level = following
+    return list(found.values()), list(dict.fromkeys(problems))
 
 
 def _listed(place: ReferrerPlace, digest: Digest, choice: ReferrerChoice) -> FoundReferrers:
@@ -279,7 +338,16 @@ class StoreOrigin:
 
     def referrers(self, digest: Digest, choice: ReferrerChoice) -> FoundReferrers:
         """See `Origin.referrers`."""
-        return FoundReferrers(taken_along(self.store.sound_referrers(digest), choice))
+        found = taken_along(self._kept, choice, self.model.digest)
+        return FoundReferrers(direct(digest, found))
+
+    def nested(self, digest: Digest) -> FoundReferrers:
+        """See `Origin.nested`."""
+        return self.referrers(digest, "all")
+
+    @cached_property
+    def _kept(self) -> tuple[Referrer, ...]:
+        return self.store.sound_referrers(self.model.digest)
 
     def close(self) -> None:
         """See `Origin.close`."""

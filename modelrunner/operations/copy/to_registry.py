@@ -16,13 +16,13 @@ from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest
 from modelrunner.oci.reference import Reference
-from modelrunner.oci.referrers import ReferrerChoice
-from modelrunner.operations.copy.origin import Origin
+from modelrunner.oci.referrers import Referrer, ReferrerChoice
+from modelrunner.operations.copy.origin import Origin, nested
 from modelrunner.operations.copy.result import Copied
 from modelrunner.operations.copy.tree import Tree, read_tree
 from modelrunner.operations.package.push import to_push_log_in
 from modelrunner.operations.package.push_blobs import BlobPusher, Contents
-from modelrunner.operations.package.push_referrers import PushedReferrers, ReferrerPusher
+from modelrunner.operations.package.push_referrers import PushedReferrers, push_referrers
 from modelrunner.registry.http.retry import Backoff
 from modelrunner.registry.source import Sink
 from modelrunner.transfer.limits import Limits
@@ -238,16 +238,25 @@ class _Copy:
                 continue
             if subject is tree.root and not has_root:
                 self._put(subject, self._by_digest(subject.digest))
-            blobs = {blob.digest: blob for each in found.referrers for blob in each.manifest.blobs}
+            more, why = self._nested(found.referrers)
+            problems += why
+            referrers = (*found.referrers, *more)
+            blobs = {blob.digest: blob for each in referrers for blob in each.manifest.blobs}
             pusher.push(tuple(blobs.values()))
-            pushed = ReferrerPusher(
-                self._sink, self._destination, subject.digest, self._backoff
-            ).push(found.referrers)
+            pushed = push_referrers(
+                self._sink, self._destination, subject.digest, referrers, self._backoff
+            )
             count += pushed.count
             problems += pushed.problems
         if not count and not problems:
             return None
         return PushedReferrers(count, tuple(dict.fromkeys(problems)))
+
+    def _nested(self, referrers: Sequence[Referrer]) -> tuple[Sequence[Referrer], Sequence[str]]:
+        """What refers to referrers, and to that in turn; and why that is not all."""
+        if self._copier.referrers != "all":
+            return (), ()
+        return nested(referrers, self._origin.nested)
 
     def _at(self, name: Reference) -> Digest | None:
         """What the destination has under a name."""

@@ -20,7 +20,7 @@ from modelrunner.oci.reference import Reference, match_id
 from modelrunner.oci.referrers import Referrer, ReferrerChoice, taken_along
 from modelrunner.operations.package.image import ModelImage
 from modelrunner.operations.package.push_blobs import BlobPusher, Contents, StoredContents
-from modelrunner.operations.package.push_referrers import PushedReferrers, ReferrerPusher
+from modelrunner.operations.package.push_referrers import PushedReferrers, push_referrers
 from modelrunner.registry.http.retry import Backoff
 from modelrunner.registry.source import Framed, Sink
 from modelrunner.store.store import Store, StoredModel, missing
@@ -130,7 +130,8 @@ class Pusher:
             if self.store.blobs.state(blob) != "good":
                 raise missing(model, blob)
         self.listener(Planned(reference.short, manifest.total_bytes, 0, 0))
-        referrers = taken_along(self.store.sound_referrers(model.digest), self.referrers)
+        found = self.store.sound_referrers(model.digest)
+        referrers = taken_along(found, self.referrers, model.digest)
         kept: PushedReferrers | None = None
         siblings = _siblings(self.store, model, reference)
         pusher = self._blob_pusher(reference, StoredContents(self.store), siblings)
@@ -220,7 +221,7 @@ class Pusher:
         blobs = {blob.digest: blob for each in referrers for blob in each.manifest.blobs}
         # what is reported of a push is the model
         replace(pusher, listener=ignore).push(tuple(blobs.values()))
-        return ReferrerPusher(self.sink, reference, model.digest, self.backoff).push(referrers)
+        return push_referrers(self.sink, reference, model.digest, referrers, self.backoff)
 
 
 def to_push_log_in(error: UnauthorizedError, reference: Reference) -> UnauthorizedError:

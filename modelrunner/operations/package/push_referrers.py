@@ -19,7 +19,7 @@ from modelrunner.oci import media_types
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import MAX_BYTES, Index, Manifest, parse_json
 from modelrunner.oci.reference import Reference
-from modelrunner.oci.referrers import Referrer, list_of, referrers_tag
+from modelrunner.oci.referrers import Referrer, by_subject, list_of, referrers_tag
 from modelrunner.registry.http.retry import Backoff
 from modelrunner.registry.source import Sink
 
@@ -37,6 +37,27 @@ class PushedReferrers:
     problems: tuple[str, ...] = ()
 
 
+def push_referrers(
+    sink: Sink,
+    reference: Reference,
+    digest: Digest,
+    referrers: Sequence[Referrer],
+    backoff: Backoff,
+) -> PushedReferrers:
+    """Push what refers to a model, and then what refers to that, whose blobs are there already.
+
+    Raises:
+        AccessError, TransferError: The registry does not answer.
+    """
+    count = 0
+    problems: list[str] = []
+    for subject, group in by_subject(digest, referrers):
+        pushed = ReferrerPusher(sink, reference, subject, backoff).push(group)
+        count += pushed.count
+        problems += pushed.problems
+    return PushedReferrers(count, tuple(dict.fromkeys(problems)))
+
+
 @dataclass(frozen=True, slots=True)
 class ReferrerPusher:
     """Pushes manifests that refer to a model, whose blobs are there already.
@@ -44,7 +65,7 @@ class ReferrerPusher:
     Attributes:
         sink: Where they go.
         reference: The model's name there.
-        digest: The model.
+        digest: The model, or what they refer to instead.
         backoff: How often a request is tried again.
     """
 

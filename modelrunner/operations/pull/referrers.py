@@ -14,7 +14,14 @@ from modelrunner.errors import DeadlineError, ModelRunnerError, UnsupportedArtif
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
-from modelrunner.oci.referrers import Referrer, ReferrerChoice, is_signature, refers_to
+from modelrunner.oci.referrers import (
+    DEEPEST,
+    MOST_SUBJECTS,
+    Referrer,
+    ReferrerChoice,
+    is_signature,
+    refers_to,
+)
 from modelrunner.registry.oci.referrers import Allowance, NotLookedAt, ReferrerPlace
 from modelrunner.store.store import Store
 
@@ -147,7 +154,32 @@ class ReferrerFetch:
                     self._problem = self._problem or exc.message
 
     def _fetch_from(self, place: ReferrerPlace) -> None:
-        for referrer in self._referrers(place):
+        level = self._fetch_about(place, self.digest)
+        if self.wanted != "all":
+            return
+        asked: set[Digest] = set()
+        for _ in range(DEEPEST - 1):
+            following: list[Digest] = []
+            for digest in level:
+                if self._left_out is not None:
+                    # not even the nearest are all there
+                    return
+                if digest in asked:
+                    # by a subject nothing refers to itself, but a tag may say anything
+                    continue
+                if len(asked) == MOST_SUBJECTS:
+                    self._left_out = (
+                        f"only {MOST_SUBJECTS} referrers were asked what refers to them"
+                    )
+                    return
+                asked.add(digest)
+                following += self._fetch_about(place, digest)
+            level = following
+
+    def _fetch_about(self, place: ReferrerPlace, digest: Digest) -> list[Digest]:
+        """Fetch what refers to a manifest; return what has come."""
+        came: list[Digest] = []
+        for referrer in self._referrers(place, digest):
             blobs = referrer.manifest.blobs
             if sum(blob.size for blob in blobs) > self.allowance.left:
                 size = f"{self.allowance.size // (1024 * 1024)} MiB"
@@ -166,15 +198,17 @@ class ReferrerFetch:
                 continue
             with self._lock:
                 if self._is_over:
-                    return
+                    return []
                 self._found.append(referrer)
+            came.append(referrer.digest)
+        return came
 
-    def _referrers(self, place: ReferrerPlace) -> Iterator[Referrer]:
+    def _referrers(self, place: ReferrerPlace, digest: Digest) -> Iterator[Referrer]:
         only = self.wanted == "signatures"
-        for found in place.source.referrers(place.reference, self.digest, signatures_only=only):
+        for found in place.source.referrers(place.reference, digest, signatures_only=only):
             if isinstance(found, NotLookedAt):
                 self._left_out = str(found)
-            elif found.tag is None and not refers_to(found.manifest, self.digest):
+            elif found.tag is None and not refers_to(found.manifest, digest):
                 _log.info("%s: %s refers to another manifest", place.source.name, found.digest)
             elif not only or is_signature(found):
                 yield found

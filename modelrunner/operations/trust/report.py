@@ -111,7 +111,7 @@ class Security:
 
     def to_dict(self) -> dict[str, object]:
         """Return it as JSON has it."""
-        referrers = self.discovered.to_dict()["referrers"]
+        referrers = [each.facts() for each in self.discovered.found]
         return {**_signatures(self.signatures), "referrers": referrers}
 
 
@@ -129,7 +129,7 @@ def security_of(
     """
     with ExitStack() as stack:
         ask = None if referrers_of is None else stack.enter_context(asked_once(referrers_of))
-        found = discover(store, ask, reference, manifest.digest)
+        found = discover(store, ask, reference, manifest.digest, deepest=1)
         signatures = signatures_for(policy_file, store, ask, reference, manifest, asked)
     return Security(signatures, found)
 

@@ -27,7 +27,7 @@ from modelrunner.oci.manifest import Index, Manifest
 from modelrunner.oci.model.artifact import ModelArtifact
 from modelrunner.oci.model.layers import Role
 from modelrunner.oci.reference import ANY_REPOSITORY, LOCAL, Reference
-from modelrunner.oci.referrers import Referrer
+from modelrunner.oci.referrers import Referrer, direct
 from modelrunner.operations.trust.records import fingerprint_of
 from modelrunner.provenance.certificates import (
     Authority,
@@ -103,7 +103,7 @@ class StoredReferrers:
         digest: Digest,
     ) -> Iterable[Referrer | NotLookedAt]:
         """What refers to a model, as far as it is kept."""
-        return self.store.referrers_of(digest)
+        return direct(digest, self.store.referrers_of(digest))
 
     def content(
         self,
