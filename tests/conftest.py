@@ -81,6 +81,9 @@ def pytest_collection() -> Generator[None, object, object]:
         return (yield)
     finally:
         gc.freeze()
+        # what tests make is small and goes with them: Python looks after 700 objects, and each time
+        # among all that a session keeps as soon as that has grown by a quarter
+        gc.set_threshold(10_000, 20, 20)
         gc.enable()
 
 

@@ -28,7 +28,18 @@ _LIBRARIES = (
     *("encodings.idna", "encodings.utf_8_sig", "zoneinfo", "_strptime"),
     *("modelrunner.cli.terminal.table", "modelrunner.cli.progress.plain"),
     *("modelrunner.operations.lock.lock", "modelrunner.operations.pull.referrers"),
+    *("modelrunner.operations.pull.keeping", "modelrunner.operations.trust.gate"),
+    *("modelrunner.cli.terminal.status_line", "modelrunner.operations.lock.project"),
+    # what the Hub's package imports, without the package: that looks at the environment once
+    *("httpx2", "httpcore2", "anyio.to_thread", "truststore", "yaml", "filelock", "tqdm.auto"),
+    *("urllib.request", "http.cookiejar", "idna", "configparser"),
 )
+_OPTIONAL = (
+    *("cryptography.x509", "cryptography.hazmat.primitives.serialization"),
+    # private: where they are gone, each command finds what it needs
+    *("typer._adapters", "typer._click.decorators", "typer._click._textwrap"),
+)
+"""Extras, and what commands do without."""
 
 
 def load() -> None:
@@ -44,9 +55,9 @@ def load() -> None:
         import_module(f"modelrunner.cli.commands.{module}")
     for name in _LIBRARIES:
         import_module(name)
-    # private: where it is gone, each command finds what it needs
-    with suppress(ImportError):
-        import_module("typer._adapters")
+    for name in _OPTIONAL:
+        with suppress(ImportError):
+            import_module(name)
     # read from a file of hundreds of names
     sysconfig.get_config_vars()
     hurry()

@@ -1,6 +1,7 @@
 """Completion without Typer offers what Typer would, and leaves to it what is not plain."""
 
 from collections.abc import Iterator
+from functools import cache, partial
 
 import pytest
 
@@ -16,7 +17,11 @@ SHARED = parameters_of(shared_options)
 
 @pytest.fixture(scope="module")
 def typer():
-    return parser()
+    """Typer's parser, which makes each command once and not for every line."""
+    found = parser()
+    made = cache(partial(found.get_command, None))
+    found.get_command = lambda _context, name: made(name)
+    return found
 
 
 @pytest.fixture
