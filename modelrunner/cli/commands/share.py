@@ -70,6 +70,17 @@ def share(
             " the key in MODELRUNNER_API_KEY as the password.",
         ),
     ] = False,
+    max_upload: Annotated[
+        str | None,
+        Option(metavar="SIZE", help="Largest blob that --writable accepts (default: any)."),
+    ] = None,
+    pushed_size: Annotated[
+        str | None,
+        Option(
+            metavar="SIZE",
+            help="Size limit of all that is pushed to --writable (default: what the disk has).",
+        ),
+    ] = None,
 ) -> None:
     """Serve the local store as an OCI registry until Ctrl-C, read-only without --writable."""
     where = host or ("0.0.0.0" if lan else "127.0.0.1")  # noqa: S104 - asked for
@@ -77,12 +88,17 @@ def share(
         raise UsageError(
             "--upstream-login needs --upstream", hint="add --upstream REGISTRY, such as docker.io"
         )
+    if (max_upload or pushed_size) and not writable:
+        raise UsageError("--max-upload and --pushed-size need --writable", hint="add --writable")
     with ExitStack() as stack:
         behind = None
         if upstream:
             found = _behind(context, upstream, cache_size, login=upstream_login)
             behind = stack.enter_context(found)
-        writing = stack.enter_context(_writing(context, where, behind)) if writable else None
+        limits = (max_upload, pushed_size)
+        writing = None
+        if writable:
+            writing = stack.enter_context(_writing(context, where, behind, limits))
         server = stack.enter_context(ShareServer(context.store, where, port, behind, writing))
         console = context.console
         if console.json:
@@ -125,9 +141,13 @@ def _behind(
 
 
 def _writing(
-    context: Context, host: str, behind: "Upstream | None"
+    context: Context,
+    host: str,
+    behind: "Upstream | None",
+    limits: tuple[str | None, str | None],
 ) -> "AbstractContextManager[Writing]":
     from modelrunner.operations.share.writable import writing_to
 
     serves = None if behind is None else behind.serves
-    return writing_to(context.settings.pushed, context.store, serves, host, context.environ)
+    place = context.settings.pushed
+    return writing_to(place, context.store, serves, host, context.environ, limits)

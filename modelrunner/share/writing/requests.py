@@ -17,9 +17,10 @@ from threading import Lock
 from modelrunner.disk.files import disk_errors
 from modelrunner.disk.inside import InsideFile
 from modelrunner.errors import MalformedManifestError
-from modelrunner.oci.reference import is_repository, is_tag
+from modelrunner.oci.reference import is_repository, is_tag, split_name
 from modelrunner.share.repositories import RefusalError, unknown_blob
 from modelrunner.share.writing.manifests import read_pushed
+from modelrunner.share.writing.quota import TooLargeError
 from modelrunner.share.writing.storage import (
     DIGEST,
     PushedContent,
@@ -89,7 +90,8 @@ class Writing:
     def readable(self, name: str) -> Repository | None:
         """The repository of this name; None where nothing was pushed to it, or it means another."""
         found = self.content.find(name)
-        return None if found is None or self.is_taken(name) else found
+        is_other = split_name(name)[1] != name
+        return None if found is None or is_other or self.is_taken(name) else found
 
     def answer(self, asked: Asked) -> Done:
         """Do what is asked.
@@ -98,6 +100,11 @@ class Writing:
             RefusalError: It is not possible, or malformed.
             StoreAccessError, DiskFullError: It cannot be written.
         """
+        if "ns" in asked.query:
+            # it is taken for a mirror: what is pushed here is of no other registry
+            raise RefusalError(
+                HTTPStatus.FORBIDDEN, "DENIED", "mirrors take no pushes: leave out ?ns="
+            )
         upload = _UPLOAD.fullmatch(asked.path)
         if upload is not None:
             name = self._checked(upload["name"])
@@ -118,6 +125,14 @@ class Writing:
         if not is_repository(name):
             raise RefusalError(
                 HTTPStatus.BAD_REQUEST, "NAME_INVALID", f"invalid name {name[:100]!r}"
+            )
+        registry, path = split_name(name)
+        if path != name:
+            # whoever takes this server for a mirror below that path would take it for the other's
+            raise RefusalError(
+                HTTPStatus.FORBIDDEN,
+                "DENIED",
+                f"{name[:200]} is a name of {registry}: leave the registry out",
             )
         if self.is_taken(name):
             raise RefusalError(
@@ -141,13 +156,15 @@ class Writing:
             if any(digest in source.blobs for source in sources):
                 self.content.link(name, digest)
                 return _created(name, "blobs", digest)
-        folder = self.content.folder / "uploads"
-        if sum(1 for _ in folder.iterdir()) >= _MOST_UPLOADS:
+        self._check_length(asked, 0)
+        if self._forget_uploads() >= _MOST_UPLOADS and (
+            self._forget_uploads(soon=True) >= _MOST_UPLOADS
+        ):
             raise RefusalError(
                 HTTPStatus.TOO_MANY_REQUESTS, "TOOMANYREQUESTS", "too many unfinished uploads"
             )
         number = secrets.token_hex(16)
-        path = folder / number
+        path = self.content.folder / "uploads" / number
         with disk_errors(path):
             opened_upload(path, new=True).close()
         if "digest" in asked.query:
@@ -163,7 +180,7 @@ class Writing:
             return Done(HTTPStatus.NO_CONTENT, _state(name, number, size))
         with self._alone(number):
             if asked.method == "DELETE":
-                path.unlink(missing_ok=True)
+                self.content.forget_upload(path)
                 self._hashes.pop(number, None)
                 return Done(HTTPStatus.NO_CONTENT)
             if asked.method not in ("PATCH", "PUT", "POST"):
@@ -173,7 +190,12 @@ class Writing:
             except FileNotFoundError as exc:
                 raise _no_upload() from exc
             with file:
-                size = self._append(asked, name, number, file, path)
+                try:
+                    size = self._append(asked, name, number, file, path)
+                except TooLargeError:
+                    # the rest would not make it smaller
+                    self.content.forget_upload(path)
+                    raise
                 if asked.method == "PATCH":
                     return Done(HTTPStatus.ACCEPTED, _state(name, number, size))
                 digest = checked_digest(asked.query.get("digest", ""))
@@ -194,24 +216,53 @@ class Writing:
                     f"expected byte {size} next",
                     headers=_state(name, number, size),
                 )
+        self._check_length(asked, size)
         hashed, hasher = self._hashes.pop(number, (0, hashlib.sha256()))
-        with disk_errors(path):
-            for chunk in asked.body():
-                rest = memoryview(chunk)
-                while rest:
-                    rest = rest[file.write(rest) :]
-                hasher.update(chunk)
-        there = file.seek(0, 2)
+        taken = 0
+        try:
+            with disk_errors(path):
+                for chunk in asked.body():
+                    self.content.quota.check_blob(size + taken + len(chunk))
+                    self._take(len(chunk))
+                    taken += len(chunk)
+                    rest = memoryview(chunk)
+                    while rest:
+                        rest = rest[file.write(rest) :]
+                    hasher.update(chunk)
+        finally:
+            there = file.seek(0, 2)
+            self.content.quota.give(size + taken - there)
         if hashed == size:
             self._hashes[number] = (there, hasher)
         return there
+
+    def _check_length(self, asked: Asked, there: int) -> None:
+        """Refuse a body that is said to be too large before it is read."""
+        said = parse_count(asked.headers.get("content-length", "0").strip())
+        self.content.quota.check_blob(there + (said or 0))
+
+    def _take(self, count: int) -> None:
+        """Take room for what arrives, that of abandoned uploads where there is no other."""
+        try:
+            self.content.quota.take(count, self.content.folder)
+        except TooLargeError:
+            self._forget_uploads(soon=True)
+            self.content.quota.take(count, self.content.folder)
+
+    def _forget_uploads(self, *, soon: bool = False) -> int:
+        with self._lock:
+            left = self.content.forget_uploads(self._busy, soon=soon)
+        for number in [*self._hashes]:
+            if not (self.content.folder / "uploads" / number).exists():
+                self._hashes.pop(number, None)
+        return left
 
     def _finish(self, name: str, digest: str, file: InsideFile, path: Path) -> Done:
         hashed, hasher = self._hashes.pop(path.name, (-1, None))
         whole = hasher is not None and hashed == file.seek(0, 2)
         known = f"sha256:{hasher.hexdigest()}" if hasher is not None and whole else None
         if not self.content.keep(name, digest, file, path, known):
-            path.unlink(missing_ok=True)
+            self.content.forget_upload(path)
             raise RefusalError(
                 HTTPStatus.BAD_REQUEST, "DIGEST_INVALID", f"the content is not {digest}"
             )

@@ -15,7 +15,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,12 +34,15 @@ from modelrunner.disk.inside import (
 from modelrunner.disk.lock import open_lock, try_lock
 from modelrunner.errors import ConfigError
 from modelrunner.oci.reference import is_repository, is_tag
+from modelrunner.share.writing.quota import Quota
 from modelrunner.wire import parse_object
 
 DIGEST = r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}"
 _CHUNK = 1024 * 1024
 _UPLOAD_S = 7 * 24 * 3600
-"""Seconds after which an upload that does not go on is removed, at the next start."""
+"""Seconds after which an upload that does not go on is removed."""
+_SOON_S = 3600
+"""The same, where there is no room for another one."""
 _MANIFEST_BYTES = 4 * 1024 * 1024
 
 
@@ -76,14 +79,16 @@ class PushedContent:
 
     Args:
         folder: Their directory.
+        quota: How much may be there; None for as much as the disk has.
 
     Raises:
         ConfigError: Another process has it.
         StoreAccessError, DiskFullError: It cannot be written.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, quota: Quota | None = None) -> None:
         self.folder = folder
+        self.quota = quota or Quota()
         self.lock = RLock()
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -97,8 +102,10 @@ class PushedContent:
                     hint="stop it, or set MODELRUNNER_HOME to another directory",
                     path=str(folder),
                 )
-            self._forget_uploads()
+            self.forget_uploads(())
             self._repositories = {found.name: found for found in self._read()}
+            self.quota.count(folder / "blobs")
+            self.quota.count(folder / "uploads")
 
     def close(self) -> None:
         """Lets others have it."""
@@ -147,7 +154,10 @@ class PushedContent:
         with disk_errors(place):
             flush(file.fileno())
             make_read_only(file, place)
-            place.replace(self.path(digest))
+            with self.lock:
+                # what was there before goes
+                self.quota.give(size_of(self.path(digest)) or 0)
+                place.replace(self.path(digest))
             sync_directory(self.path(digest).parent)
         self.link(name, digest)
         return True
@@ -163,11 +173,17 @@ class PushedContent:
     def put_manifest(
         self, name: str, digest: str, raw: bytes, entry: dict[str, Any], tags: list[str]
     ) -> None:
-        """File a manifest, and let tags stand for it."""
+        """File a manifest, and let tags stand for it.
+
+        Raises:
+            RefusalError: There is no room for it.
+        """
         path = self.path(digest)
-        with disk_errors(path):
-            write_atomically(path, raw)
         with self.lock:
+            if size_of(path) is None:
+                self.quota.take(len(raw), self.folder)
+            with disk_errors(path):
+                write_atomically(path, raw)
             found = self._made(name)
             found.manifests[digest] = entry
             found.tags.update(dict.fromkeys(tags, digest))
@@ -209,17 +225,35 @@ class PushedContent:
             self._sweep(digest)
             return True
 
-    def _forget_uploads(self) -> None:
-        """Removes uploads that nobody has gone on with for long."""
+    def forget_uploads(self, busy: Collection[str], *, soon: bool = False) -> int:
+        """Remove uploads that nobody has gone on with for long; how many are left.
+
+        Args:
+            busy: Those that are written to.
+            soon: Whether there is no room for another one.
+        """
+        left, before = 0, time.time() - (_SOON_S if soon else _UPLOAD_S)
         for path in (self.folder / "uploads").iterdir():
             with suppress(FileNotFoundError):
-                if path.lstat().st_mtime < time.time() - _UPLOAD_S:
-                    path.unlink()
+                if path.name in busy or path.lstat().st_mtime >= before:
+                    left += 1
+                    continue
+                self.forget_upload(path)
+        return left
+
+    def forget_upload(self, path: Path) -> None:
+        """Remove an upload."""
+        size = size_of(path)
+        if size is not None:
+            path.unlink(missing_ok=True)
+            self.quota.give(size)
 
     def _sweep(self, digest: str) -> None:
         every = self._repositories.values()
         if not any(digest in found.blobs or digest in found.manifests for found in every):
+            size = size_of(self.path(digest))
             self.path(digest).unlink(missing_ok=True)
+            self.quota.give(size or 0)
 
     def _made(self, name: str) -> Repository:
         return self._repositories.setdefault(name, Repository(name))
