@@ -1,5 +1,6 @@
 """Delete: a tag, or a manifest with all of its tags, from a registry."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -7,12 +8,20 @@ from typing import Protocol
 from modelrunner.errors import (
     IntegrityError,
     ManifestNotFoundError,
+    ModelRunnerError,
     RegistryAnswerError,
+    UsageError,
 )
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.model.suggestions import about, about_tag
+
+_ADDRESS = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")
+_DOMAIN = re.compile(r"([a-z0-9-]+\.)+[a-z]{2,}", re.IGNORECASE)
+_HOST_PORT = re.compile(r"[^:]+(:[0-9]{1,5})?")
+_NOTHING = Digest("0" * 64)
+"""What no content has."""
 
 _MOST_TAGS = 500
 """Tags that are asked for what they stand for."""
@@ -85,6 +94,22 @@ class Deleted:
     is_gone: bool
 
 
+def require_repository(text: str) -> None:
+    """Refuse the address of a registry, which would mean a model of that name on Docker Hub.
+
+    Raises:
+        UsageError: It is `localhost`, an address or a domain, with or without a port.
+    """
+    host = text.partition(":")[0]
+    is_host = host == "localhost" or _ADDRESS.fullmatch(host) or _DOMAIN.fullmatch(host)
+    if "/" not in text and is_host and _HOST_PORT.fullmatch(text):
+        raise UsageError(
+            f"{text} is a registry: no repository given",
+            hint=f"write {text}/NAME:TAG; `modelrunner search --registry {text}` lists its"
+            " repositories",
+        )
+
+
 def plan_deletion(registry: Registry, reference: Reference) -> DeletionPlan:
     """Return what the deletion of a name comes to.
 
@@ -118,20 +143,42 @@ def delete(registry: Registry, plan: DeletionPlan) -> Deleted:
             return Deleted(plan.digest, (plan.reference.tag or "",), is_gone=False)
         return Deleted(plan.digest, plan.tags, is_gone=True)
     if not plan.is_untagging:
-        raise RegistryAnswerError(
-            f"{registry.name} does not allow deletion",
-            hint="ask its administrator to allow it (docker-registry: "
-            "REGISTRY_STORAGE_DELETE_ENABLED=true)",
-            registry=registry.name,
-        )
-    others = [tag for tag in plan.tags if tag != plan.reference.tag]
+        raise _no_deletion(registry)
+    others = sorted((tag for tag in plan.tags if tag != plan.reference.tag), key=_by_numbers)
     pinned = replace(plan.reference, tag=None, digest=plan.digest)
+    if not _deletes(registry, plan.reference):
+        raise _no_deletion(registry)
     raise RegistryAnswerError(
-        f"{registry.name} does not remove a tag alone, or allows no deletion",
+        f"{registry.name} does not remove a tag alone",
         hint=f"delete the manifest{_also(others)}: `modelrunner delete {pinned.short}`",
         registry=registry.name,
         digest=str(plan.digest),
         tags=list(plan.tags),
+    )
+
+
+def _by_numbers(tag: str) -> list[tuple[bool, int, str]]:
+    """The order of tags in which numbers count as such."""
+    parts = re.split("([0-9]{1,18})", tag)
+    # bounded: digits of the pattern
+    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]
+
+
+def _deletes(registry: Registry, reference: Reference) -> bool:
+    """Whether a registry deletes manifests: it is asked for one that cannot be there."""
+    try:
+        return registry.delete(replace(reference, tag=None, digest=_NOTHING))
+    except ModelRunnerError:
+        # it has looked for it
+        return True
+
+
+def _no_deletion(registry: Registry) -> RegistryAnswerError:
+    return RegistryAnswerError(
+        f"{registry.name} does not allow deletion",
+        hint="ask its administrator to allow it (docker-registry: "
+        "REGISTRY_STORAGE_DELETE_ENABLED=true)",
+        registry=registry.name,
     )
 
 

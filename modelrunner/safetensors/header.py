@@ -149,7 +149,7 @@ def parameters_of(headers: Sequence[SafetensorsHeader], bits: int | None = None)
         bits: Bits of a parameter of a quantized model, several of which are in one element.
 
     Returns:
-        None where elements hold several, and nothing says how many.
+        None where elements hold several, and nothing says how many; and where there are none.
     """
     total = 0
     for tensor in (tensor for header in headers for tensor in header.tensors):
@@ -159,7 +159,7 @@ def parameters_of(headers: Sequence[SafetensorsHeader], bits: int | None = None)
         if packed and not bits:
             return None
         total += tensor.elements * (32 // bits if packed and bits else 1)
-    return total
+    return total or None
 
 
 def main_type(headers: Sequence[SafetensorsHeader]) -> str | None:

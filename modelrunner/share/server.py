@@ -285,7 +285,10 @@ class _Handler(BaseHTTPRequestHandler):
             namespace, writing = _namespace(query), self.server.writing
             names = catalog(self.server.store, namespace, more)
             if writing is not None and namespace is None:
-                names = sorted({*names, *writing.content.names()})
+                pushed = writing.content.names()
+                # the store may have what was pushed here under its full name: that is one model
+                own = {f"{self.headers.get('Host', '')}/{name}" for name in pushed}
+                names = sorted({*names, *pushed} - own)
             self._send_page("repositories", names, query, {})
         elif _UPLOAD.fullmatch(path):
             self._write()

@@ -134,11 +134,12 @@ def make_room_by_notes(store: Store) -> int:
 def _remove_blob(store: Store, digest: Digest) -> int:
     path = store.layout.blob(digest)
     try:
-        size = path.stat().st_size
+        found = path.stat()
         path.unlink()
     except FileNotFoundError:
         return 0
-    return size
+    # a file of another program, or of a person, keeps the bytes
+    return found.st_size if found.st_nlink == 1 else 0
 
 
 def live_digests(store: Store) -> frozenset[Digest] | None:

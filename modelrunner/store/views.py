@@ -17,6 +17,7 @@ from modelrunner.disk.files import TEMPORARY_PREFIX, disk_errors
 from modelrunner.disk.inside import make_directory, make_read_only, open_content, open_inside
 from modelrunner.errors import ConfigError, CorruptStoreError
 from modelrunner.oci.model.artifact import Layer, ModelArtifact
+from modelrunner.oci.model.paths import same_names
 from modelrunner.store.layout import Layout
 from modelrunner.store.stamps import is_copy, is_known_copy
 
@@ -30,7 +31,7 @@ def ensure_view(layout: Layout, artifact: ModelArtifact) -> Path:
         DiskFullError, StoreAccessError: It cannot be made.
     """
     folder = layout.view(artifact.manifest.digest)
-    require_names(artifact)
+    require_names(layout, artifact)
     if _is_right(layout, artifact, folder):
         return folder
     beside = _temporary(folder)
@@ -53,14 +54,32 @@ def ensure_view(layout: Layout, artifact: ModelArtifact) -> Path:
     return folder
 
 
-def require_names(artifact: ModelArtifact) -> None:
-    """Make sure that the model's files can have their names on this machine.
+def require_names(layout: Layout, artifact: ModelArtifact) -> None:
+    """Make sure that the model's files can have their names where the store is.
 
     Raises:
-        ConfigError: File names have an encoding here that lacks a character.
+        ConfigError: File names have an encoding here that lacks a character; or two of them are one
+            name for the file system.
     """
-    for layer in artifact.layers:
-        require_name(str(layer.path or ""))
+    paths = [str(layer.path) for layer in artifact.layers if layer.path is not None]
+    for path in paths:
+        require_name(path)
+    same = same_names(paths)
+    if same is not None and not _tells_apart(layout.root):
+        raise ConfigError(
+            f"{same[0]} and {same[1]} are one name for the file system of {layout.root}: files of"
+            " the model would replace each other",
+            hint="set MODELRUNNER_HOME to a directory on a case-sensitive file system",
+        )
+
+
+def _tells_apart(folder: Path) -> bool:
+    """Whether the file system knows upper from lower case, and forms of Unicode from each other."""
+    other = folder.with_name(folder.name.swapcase())
+    try:
+        return sys.platform != "darwin" and not other.samefile(folder)
+    except FileNotFoundError:
+        return True
 
 
 def require_name(name: str) -> None:

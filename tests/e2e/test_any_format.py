@@ -31,14 +31,16 @@ SHARDS = {
     "model-00002-of-00002.safetensors": SAFETENSORS + b" ",
     "tokenizer/tokenizer.json": b"{}",
 }
-VLLM = "run it with vLLM or SGLang; `modelrunner cards` lists models in GGUF"
+VLLM = (
+    "run it with vLLM or SGLang, or convert it: `modelrunner package --from @NAME@ NAME --to-gguf`"
+)
 FORMATS: dict[str, tuple[Artifact, str, str, str | None, str]] = {
     "Docker, safetensors": (
         safetensors_artifact(SHARDS),
         "docker",
         "safetensors",
         None,
-        f"these weights are safetensors, which llama.cpp does not read\nhint: {VLLM}",
+        f"@NAME@: these weights are safetensors, which llama.cpp does not read\nhint: {VLLM}",
     ),
     "ModelPack, safetensors": (
         modelpack_artifact(
@@ -50,7 +52,7 @@ FORMATS: dict[str, tuple[Artifact, str, str, str | None, str]] = {
         "modelpack",
         "safetensors",
         None,
-        f"these weights are safetensors, which llama.cpp does not read\nhint: {VLLM}",
+        f"@NAME@: these weights are safetensors, which llama.cpp does not read\nhint: {VLLM}",
     ),
     "DDUF": (
         dduf_artifact(),

@@ -88,6 +88,11 @@ def test_registries_of_others(
 ) -> None:
     with docker_registry(tmp_path / "fixed") as fixed:
         push_artifact(fixed, tiny, "team/m", ["1"])
+        alone = cli("delete", fixed.reference("team/m:1"), "--yes")
+        assert (alone.returncode, alone.stderr.splitlines()[0]) == (
+            5,
+            f"error: {fixed.host} does not allow deletion",
+        )
         digest = f"{fixed.reference('team/m')}@{tiny.digest}"
         done = cli("delete", digest, "--yes")
         assert done.returncode == 5
@@ -105,7 +110,7 @@ def test_registries_of_others(
         if alone.returncode:
             # before 3.0
             assert alone.stderr == (
-                f"error: {away.host} does not remove a tag alone, or allows no deletion\n"
+                f"error: {away.host} does not remove a tag alone\n"
                 "hint: delete the manifest, which removes the tag 2 too: "
                 f"`modelrunner delete {digest}`\n"
             )
@@ -114,6 +119,30 @@ def test_registries_of_others(
         assert cli("pull", away.reference("team/n:1")).returncode == 0
         listed = cli("search", "--registry", away.host, "N", "team")
         assert listed.stdout == f"{away.reference('team/n')}\n"
+
+
+@pytest.mark.parametrize("text", ["localhost:5000", "registry.example.com", "127.0.0.1:5000"])
+def test_registry_alone_is_not_taken_for_a_model(cli: CommandLine, text: str) -> None:
+    done = cli("delete", text, "--yes")
+    assert (done.returncode, done.stderr) == (
+        2,
+        (
+            f"error: {text} is a registry: no repository given\n"
+            f"hint: write {text}/NAME:TAG; `modelrunner search --registry {text}` lists its"
+            " repositories\n"
+        ),
+    )
+
+
+def test_login_at_a_registry_is_asked_for_without_models_of_docker_hub(
+    cli: CommandLine, registry: Registry
+) -> None:
+    registry.demand_basic("user", "secret")
+    done = cli("pull", registry.reference("ai/smollm2:1"))
+    assert done.returncode == 4
+    assert done.stderr.splitlines()[-1] == (
+        f"hint: check the name; if it is private, log in: `modelrunner login {registry.host}`"
+    )
 
 
 # search --registry.

@@ -302,6 +302,16 @@ def test_globs_that_match_nothing(here) -> None:
     )
 
 
+@pytest.mark.parametrize(("glob", "near"), [("*.safetensor", "model"), ("README.MD", "README.md")])
+def test_globs_that_nearly_match(here, glob: str, near: str) -> None:
+    done = here("pull", f"hf.co/{NAME}", "--include", glob)
+    assert done.returncode == 3
+    hint = done.stderr.splitlines()[-1]
+    assert hint.startswith("hint: did you mean `"), hint
+    assert near in hint
+    assert hint.endswith("? `*` matches `/` too, and case counts")
+
+
 def test_the_digest_of_git() -> None:
     # `printf hello | git hash-object --stdin`
     assert git_digest(b"hello") == "b6fc4c620b67d95f953a5c1c1230aaab5db5a1b0"

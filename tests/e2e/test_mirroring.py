@@ -322,3 +322,15 @@ def test_list_goes_through_an_archive_into_a_mirror_that_serves_it(
     again = cli("mirror", "sync", "models.txt", *words[2:], "--progress", "none")
     assert again.returncode == 0
     assert "1 present" in again.stderr, again.stderr
+
+
+def test_hub_is_not_a_mirror(cli: CommandLine, project: Path) -> None:
+    (project / "models.txt").write_text("ai/smollm2:1")
+    done = cli("mirror", "sync", "models.txt", "--to", "hf.co/org")
+    assert (done.returncode, done.stderr) == (
+        2,
+        (
+            "error: --to hf.co/org: the Hugging Face Hub is not an OCI registry\n"
+            "hint: name a registry, or archive:FILE; `hf upload` puts files on the Hub\n"
+        ),
+    )

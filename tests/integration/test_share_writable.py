@@ -86,6 +86,15 @@ def test_a_model_that_was_pushed_can_be_pulled(store, shared, tmp_path):
     ]
 
 
+def test_a_model_that_was_pushed_from_the_store_beside_it_is_listed_once(store, shared):
+    host = shared.address.removeprefix("http://")
+    model = put(store, MODEL, f"{host}/team/own:1", f"{host}/team/other:1")
+    Pulling(store).push(model, f"{host}/team/own:1")
+    listed = send(shared, "GET", "/v2/_catalog", Host=host).json["repositories"]
+    # the other one was not pushed: it has its full name alone
+    assert listed == [f"{host}/team/other", "team/own"]
+
+
 def test_an_upload_in_pieces_says_how_far_it_is(shared):
     location = begin(shared)
     first = send(shared, "PATCH", location, BLOB[:7], Content_Range="0-6")
@@ -177,7 +186,7 @@ def test_what_is_no_manifest_is_refused(shared, raw, status, code):
     [
         ("POST", "/v2/Team/Own/blobs/uploads/", 400, "NAME_INVALID"),
         ("POST", "/v2/../../etc/blobs/uploads/", 400, "NAME_INVALID"),
-        ("POST", "/v2/local/own/blobs/uploads/", 403, "DENIED"),
+        ("POST", "/v2/local/own/blobs/uploads/", 400, "NAME_INVALID"),
         ("POST", "/v2/docker.io/local/own/blobs/uploads/", 403, "DENIED"),
         ("POST", "/v2/_/blobs/uploads/", 400, "NAME_INVALID"),
         ("POST", "/v2/ai/stored/blobs/uploads/", 403, "DENIED"),

@@ -10,7 +10,7 @@ from modelrunner.cli.steps.confirm import Yes, confirm
 from modelrunner.cli.steps.network import limited_workspace
 from modelrunner.errors import UnsupportedArtifactError, UsageError
 from modelrunner.oci.reference import HUGGING_FACE, Reference, is_whole_id, names_tag
-from modelrunner.operations.delete import delete, plan_deletion
+from modelrunner.operations.delete import delete, plan_deletion, require_repository
 
 
 @command(
@@ -68,6 +68,7 @@ def _named(text: str) -> Reference:
             hint=f"write REGISTRY/NAME@sha256:{text.removeprefix('sha256:')}; `modelrunner rm` "
             "removes models from the local store",
         )
+    require_repository(text)
     name = Reference.parse(text)
     if name.is_local:
         raise UsageError(

@@ -34,6 +34,8 @@ def push_image(
     limits: Limits | None = None,
 ) -> tuple[Pushed, ModelImage]:
     """Push a model as a container image, with progress of its reading and of its upload."""
+    # before all of it is read
+    context.require_network("push")
     with progress(context.console, verb="hashing") as listener:
         image = image_of(context.store, model, name, listener)
     with progress(context.console, verb="pushing") as listener:

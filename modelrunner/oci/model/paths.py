@@ -1,6 +1,7 @@
 """File paths that come from foreign manifests: checked before anything is made of them."""
 
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -42,6 +43,23 @@ def checked_path(text: str) -> PurePosixPath:
             path=text[:200],
         )
     return path
+
+
+def same_names(paths: Iterable[str]) -> tuple[str, str] | None:
+    """Return two paths that are one where file systems ignore case or forms of Unicode.
+
+    Directories count too: `A/x` and `a/y` would lie in one.
+    """
+    known: dict[str, str] = {}
+    for path in paths:
+        parts = path.split("/")
+        for count in range(1, len(parts) + 1):
+            spelled = "/".join(parts[:count])
+            key = unicodedata.normalize("NFC", unicodedata.normalize("NFC", spelled).casefold())
+            before = known.setdefault(key, spelled)
+            if before != spelled:
+                return before, spelled
+    return None
 
 
 def annotated_path(annotations: Mapping[str, str]) -> PurePosixPath | None:

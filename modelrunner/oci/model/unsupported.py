@@ -164,14 +164,18 @@ _FAMILIES = (
 _FIND_GGUF = "`modelrunner search NAME` finds models in GGUF"
 
 
+_CONVERT = (
+    "run it with vLLM or SGLang, or convert it: `modelrunner package --from REF NAME --to-gguf`"
+)
+
 _NOT_RUNNABLE = {
     formats.ADAPTER: (
         "this is an adapter (LoRA), not a model",
         "use it with its base model: `vllm serve BASE --enable-lora --lora-modules NAME=DIR`",
     ),
     formats.SAFETENSORS: (
-        "these weights are safetensors, which llama.cpp does not read",
-        "run it with vLLM or SGLang; `modelrunner cards` lists models in GGUF",
+        "REF: these weights are safetensors, which llama.cpp does not read",
+        _CONVERT,
     ),
     "dduf": (
         "this is a DDUF file, an image-generation model",
@@ -269,7 +273,8 @@ def not_runnable(layers: Sequence[Layer], format_: str, name: str) -> Unsupporte
         )
     if format_ in _NOT_RUNNABLE:
         message, hint = _NOT_RUNNABLE[format_]
-        return UnsupportedArtifactError(message, hint=hint.replace("REF", name), format=format_)
+        about = message.removeprefix("REF: ") if name == "REF" else message.replace("REF", name)
+        return UnsupportedArtifactError(about, hint=hint.replace("REF", name), format=format_)
     if not weights or format_ == formats.PROJECTOR:
         return UnsupportedArtifactError(
             "the artifact has no GGUF weights, which llama.cpp needs",

@@ -219,7 +219,7 @@ class Loader:
                 plan.append(_PlannedModel(found, named[digest], is_image=True))
                 continue
             model = understood(found, self._config_of(found))
-            require_names(model)
+            require_names(self._store.layout, model)
             kept = tuple(referrers.get(digest, ()))
             one = _PlannedModel(model.manifest, named[digest], is_image=False, referrers=kept)
             plan.append(one)

@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 from modelrunner.errors import ModelRunnerError, RegistryUnavailableError, UsageError
-from modelrunner.oci.reference import Reference, parse_registry
+from modelrunner.oci.reference import HUGGING_FACE, Reference, parse_registry
 from modelrunner.operations.copy.ends import LAYOUTS, End, parse_end
 from modelrunner.operations.copy.origin import Origin
 from modelrunner.operations.copy.result import NotCopied, Outcome
@@ -45,6 +45,11 @@ class MirrorPlace:
                 hint="write HOST or HOST/PREFIX, such as registry.example.com/mirror",
             )
         registry = parse_registry(host)
+        if registry == HUGGING_FACE:
+            raise UsageError(
+                f"--to {text[:200]}: the Hugging Face Hub is not an OCI registry",
+                hint="name a registry, or archive:FILE; `hf upload` puts files on the Hub",
+            )
         if prefix:
             # the same rules as for every repository
             prefix = Reference.parse(f"{registry}/{prefix}/x").repository.removesuffix("/x")

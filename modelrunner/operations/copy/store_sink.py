@@ -158,10 +158,10 @@ def require_model(store: Store, manifest: Manifest | Index, name: str, contents:
     config = None
     if manifest.is_image:
         with suppress(UnsupportedArtifactError):
-            require_names(ModelArtifact.from_manifest(manifest))
+            require_names(store.layout, ModelArtifact.from_manifest(manifest))
             return
         config = _read(contents.of(manifest.config), manifest.config)
-    require_names(understood(manifest, config, known=_is_kept(store, manifest)))
+    require_names(store.layout, understood(manifest, config, known=_is_kept(store, manifest)))
 
 
 def _is_kept(store: Store, manifest: Manifest) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from modelrunner.disk.files import disk_errors
 from modelrunner.errors import MalformedManifestError, UsageError
-from modelrunner.oci.model.paths import checked_path
+from modelrunner.oci.model.paths import checked_path, same_names
 from modelrunner.text import file_text, sanitize_line
 
 MOST_FILES = 4000
@@ -69,6 +69,12 @@ def scan(folder: Path) -> Scanned:
                     f"{_shown(folder)} has more than {MOST_FILES} files",
                     hint="package a directory that has the model alone",
                 )
+    same = same_names(str(found.name) for found in files)
+    if same is not None:
+        raise UsageError(
+            f"{_shown(folder)}: {same[0]} and {same[1]} are one name on macOS and Windows",
+            hint="rename one of them",
+        )
     return Scanned(tuple(files), tuple(left_out))
 
 

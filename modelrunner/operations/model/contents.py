@@ -88,7 +88,7 @@ def require_unpacked(blobs: BlobStore, name: str, artifact: ModelArtifact) -> No
     from modelrunner.store.unpacked.unpack import unpack_model
 
     found = unpack_model(blobs.layout, artifact)
-    require_names(found)
+    require_names(blobs.layout, found)
     for layer in found.layers:
         require_weights(blobs, name, layer)
 

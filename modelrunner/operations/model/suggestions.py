@@ -133,6 +133,9 @@ def with_near_models(error: ModelRunnerError, store: Store, catalog: "Catalog") 
     if wanted is None:
         return error
     stored, known = near_models(wanted, store, catalog)
+    if isinstance(error, UnauthorizedError) and wanted.registry != DOCKER_HUB:
+        # whoever names another registry does not mean a model of this one
+        known = []
     card = catalog.get(wanted.short)
     listed = _tags(card) if card else set()
     if card and wanted.tag not in listed:

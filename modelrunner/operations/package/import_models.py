@@ -92,7 +92,7 @@ class Importer:
         with self.store.arriving():
             if found.kept is not None:
                 manifest = _kept_manifest(found.title, found.kept)
-                require_names(ModelArtifact.from_manifest(manifest))
+                require_names(self.store.layout, ModelArtifact.from_manifest(manifest))
                 blobs = [(path, digest) for digest, path in found.kept.blobs.items()]
                 self._take_all(found.title, blobs, ways)
             else:

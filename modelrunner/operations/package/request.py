@@ -1,9 +1,11 @@
 """What `package` is asked for: what the artifact is made of, and what goes into it."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 from typing import Literal
 
 from modelrunner.errors import UsageError
@@ -122,7 +124,8 @@ def source_of(
         if reference is None:
             raise UsageError(
                 f"package needs a file and a name, got {sanitize_line(file, 200)}",
-                hint="name both: `modelrunner package FILE.gguf REF`",
+                hint=f"name the model: `modelrunner package {quote(sanitize_line(file, 200))}"
+                f" local/{_stem(file)}`",
             )
         return "file", file, reference
     if reference is not None:
@@ -132,3 +135,9 @@ def source_of(
             hint=f"name the new model alone: `modelrunner package {option} {source} REF`",
         )
     return kind, source, file
+
+
+def _stem(file: str) -> str:
+    """A name for an example, such as a file or a directory suggests it."""
+    name = Path(file).name.lower().removesuffix(".gguf")
+    return re.sub(r"[^a-z0-9]+", "-", name).strip("-")[:60] or "model"

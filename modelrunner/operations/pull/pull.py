@@ -212,7 +212,7 @@ class Puller:
 
     def _fetch(self, pinned: Pinned, source: Source, artifact: ModelArtifact) -> Pulled:
         reference, exact, origin = pinned.reference, pinned.exact, source.name
-        require_names(artifact)
+        require_names(self.store.layout, artifact)
         manifest = artifact.manifest
         self.check(reference, manifest)
         from modelrunner.transfer.fetch import Fetcher

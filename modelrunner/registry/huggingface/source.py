@@ -5,9 +5,12 @@ A manifest is made of the listing, the same one on every machine: what was pulle
 with the same digest is not downloaded again, and nothing is believed that does not match.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from fnmatch import fnmatchcase
+from itertools import islice
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from modelrunner.errors import (
@@ -38,11 +41,13 @@ from modelrunner.registry.http.blob_stream import Part, blob_stream, range_heade
 from modelrunner.registry.huggingface.api import HubApi, Listing
 from modelrunner.registry.huggingface.small_files import KnownFiles, with_digests
 from modelrunner.registry.source import BlobStream, Choice
+from modelrunner.text import closest, did_you_mean
 from modelrunner.units import counted
 
 if TYPE_CHECKING:
     from modelrunner.registry.huggingface.xet import XetReader
 
+_MOST_NEAR_FILES = 2000
 _MOST_COMMITS = 50
 """Commits that are looked through for a digest that the latest has not."""
 
@@ -265,7 +270,8 @@ class HuggingFaceHub:
         if not chosen:
             raise ManifestNotFoundError(
                 f"{reference.short}: none of {counted(len(listing.entries), 'file')} matches",
-                hint="check the globs of --include and --exclude: `*` matches `/` too, and case "
+                hint=_near_files(selection, listing.entries)
+                or "check the globs of --include and --exclude: `*` matches `/` too, and case "
                 "counts",
                 missing="repository",
             )
@@ -327,6 +333,24 @@ class HuggingFaceHub:
         if latest not in self._listings:
             self._listings[latest] = self._api.listing(reference)
         return self._listings[latest]
+
+
+def _near_files(selection: Selection, paths: Iterable[str]) -> str | None:
+    """Names the files that globs may have meant."""
+    known = list(islice(paths, _MOST_NEAR_FILES))
+    for glob in selection[0]:
+        alike = [path for path in known if fnmatchcase(path.lower(), glob.lower())]
+        found = did_you_mean((alike or closest(glob, known, 3) or _of_kind(glob, known))[:3])
+        if found is not None:
+            return f"{found} `*` matches `/` too, and case counts"
+    return None
+
+
+def _of_kind(glob: str, paths: Sequence[str]) -> list[str]:
+    """The files whose ending is spelled like that of a glob."""
+    endings = {PurePosixPath(path).suffix for path in paths} - {""}
+    meant = closest(PurePosixPath(glob).suffix, endings, 1)
+    return [path for path in paths if path.endswith(tuple(meant))] if meant else []
 
 
 def _small(listing: Listing, digest: Digest) -> HubEntry | None:

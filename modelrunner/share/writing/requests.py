@@ -126,6 +126,12 @@ class Writing:
             raise RefusalError(
                 HTTPStatus.BAD_REQUEST, "NAME_INVALID", f"invalid name {name[:100]!r}"
             )
+        if name.startswith("local/"):
+            raise RefusalError(
+                HTTPStatus.BAD_REQUEST,
+                "NAME_INVALID",
+                f"{name[:100]}: names under local/ belong to one machine; push under another name",
+            )
         registry, path = split_name(name)
         if path != name:
             # whoever takes this server for a mirror below that path would take it for the other's

@@ -38,7 +38,7 @@ def test_a_header_lists_its_tensors_and_its_metadata() -> None:
 
 def test_a_file_without_tensors_is_one() -> None:
     header = parsed(framed({}))
-    assert (header.tensors, parameters_of([header]), main_type([header])) == ((), 0, None)
+    assert (header.tensors, parameters_of([header]), main_type([header])) == ((), None, None)
 
 
 def test_padding_after_the_header_is_allowed() -> None:

@@ -8,7 +8,7 @@ import stat
 import pytest
 
 from modelrunner.disk import clones
-from modelrunner.errors import CorruptStoreError, DiskFullError, StoreAccessError
+from modelrunner.errors import ConfigError, CorruptStoreError, DiskFullError, StoreAccessError
 from modelrunner.oci.model.artifact import ModelArtifact
 from modelrunner.store import stamps, views
 from modelrunner.store.sweep import remove_blobs_of
@@ -281,3 +281,17 @@ def test_damaged_weights_have_no_path(model, weights, harm):
     with pytest.raises(CorruptStoreError, match="is missing or damaged") as caught:
         model.weights()
     assert "modelrunner pull" in (caught.value.hint or "")
+
+
+def test_names_that_are_one_for_the_file_system_are_refused(store, add):
+    files = {"A.json": b"1", "a.json": b"2"}
+    model = add(docker_artifact(b"GGUF weights", extra_files=files), "ai/m")
+    folder = model.view()
+    # this file system knows them from each other
+    assert [(folder / name).read_bytes() for name in files] == [b"1", b"2"]
+    # as on one that does not: the root has another spelling
+    root = store.layout.root
+    root.with_name(root.name.swapcase()).symlink_to(root)
+    with pytest.raises(ConfigError, match=r"a\.json and A\.json are|A\.json and a\.json are") as no:
+        model.view()
+    assert no.value.hint == ("set MODELRUNNER_HOME to a directory on a case-sensitive file system")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from modelrunner.errors import MalformedManifestError
 from modelrunner.oci import media_types
-from modelrunner.oci.model.paths import annotated_path, checked_path
+from modelrunner.oci.model.paths import annotated_path, checked_path, same_names
 
 
 @pytest.mark.parametrize(
@@ -96,3 +96,17 @@ def test_metadata_without_a_name_gives_no_path(text):
 def test_a_hostile_name_in_the_metadata_is_refused():
     with pytest.raises(MalformedManifestError):
         annotated_path({media_types.ANNOTATION_FILE: '{"name": "\\ud800/../x"}'})
+
+
+@pytest.mark.parametrize(
+    ("paths", "same"),
+    [
+        (["a/b", "a/c", "b"], None),
+        (["README", "readme"], ("README", "readme")),
+        (["x/model", "X/other"], ("x", "X")),
+        (["caf\u00e9", "cafe\u0301"], ("caf\u00e9", "cafe\u0301")),
+        (["stra\u00dfe", "STRASSE"], ("stra\u00dfe", "STRASSE")),
+    ],
+)
+def test_names_that_are_one_elsewhere_are_found(paths, same):
+    assert same_names(paths) == same
