@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import sys
 import tarfile
 from importlib import import_module
@@ -145,9 +146,13 @@ def test_the_archive_is_a_layout_that_says_first_what_it_needs(filled, tmp_path)
     }
     assert {(entry.mode, entry.mtime) for entry in entries} == {(0o644, 0), (0o755, 0)}
     index = json.loads(members_of(path)["index.json"])
-    assert [entry["annotations"] for entry in index["manifests"]] == [
-        {REF_NAME: name} for name in NAMES
+    full = [{REF_NAME: name} for name in NAMES]
+    aliases = [
+        {REF_NAME: re.sub("[/:]", "_", name), "io.containerd.image.name": name} for name in NAMES
     ]
+    assert [entry["annotations"] for entry in index["manifests"]] == [*full, *aliases]
+    digests = [entry["digest"] for entry in index["manifests"]]
+    assert digests[: len(full)] == digests[len(full) :]
 
 
 def test_the_same_models_give_the_same_bytes(filled, store, tmp_path):

@@ -110,7 +110,7 @@ def test_the_archive_says_first_what_it_needs(filled, store):
     raw = saved(filled)
     with tarfile.open(fileobj=io.BytesIO(raw)) as archive:
         blobs = [one.name.rpartition("/")[2] for one in archive if one.isfile()][2:]
-    (model,) = json.loads(files_of(raw)["index.json"])["manifests"]
+    model, _alias = json.loads(files_of(raw)["index.json"])["manifests"]
     listed = model["annotations"]["vnd.modelrunner.referrers"]
     first = [MODEL.digest, listed, *sorted(KEPT)]
     assert blobs[: len(first)] == [digest[7:] for digest in first]

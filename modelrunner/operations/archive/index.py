@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,7 +50,33 @@ def entries_of(raw: bytes) -> tuple[Descriptor, ...]:
         raise MalformedManifestError("index.json has no valid list of manifests")
     if not manifests:
         raise MalformedManifestError("the archive is empty: no models in its index")
-    return tuple(Descriptor.from_dict(value, "an entry of index.json") for value in manifests)
+    found = [Descriptor.from_dict(value, "an entry of index.json") for value in manifests]
+    names = {(entry.digest, _reference_in(entry)) for entry in found}
+    return tuple(entry for entry in found if not _is_alias(entry, names))
+
+
+def with_aliases(entries: Sequence[Descriptor]) -> list[Descriptor]:
+    """The entries of an index, each full name with an alias that other tools can address.
+
+    `oras` and regctl split what names a layout at a slash or a colon, so a full reference in it is
+    not found. The alias is the name as a tag, in an entry of its own after the others; where two
+    names would be the same tag, or one is too long, the digest of the name is added. The full name
+    is in the annotation of containerd, which readers take before it.
+    """
+    names = {name for entry in entries if (name := _reference_in(entry)) is not None}
+    full = {name for name in names if not _TAG.fullmatch(name)}
+    taken = Counter([*map(_as_tag, full), *(names - full)])
+    aliases = []
+    for entry in entries:
+        name = _reference_in(entry)
+        if name not in full:
+            continue
+        tag = _as_tag(name)
+        if taken[tag] > 1 or not _TAG.fullmatch(tag):
+            tag = _as_longer_tag(name)
+        said = {_CONTAINERD_NAME: name, media_types.ANNOTATION_REFERENCE: tag}
+        aliases.append(replace(entry, annotations={**entry.annotations, **said}))
+    return [*entries, *aliases]
 
 
 def docker_entry(raw: bytes) -> Descriptor | None:
@@ -129,6 +156,26 @@ def repository_for(path: str) -> Reference | None:
     stem = re.sub(r"(\.tar)?(\.(gz|tgz|tar|[0-9]{3}))?$", "", Path(path).resolve().name.lower())
     stem = re.sub(r"[^a-z0-9]+", "-", re.sub(r"\.tar$", "", stem)).strip("-")
     return Reference.parse(f"{LOCAL}/{stem[:_LONGEST_STEM].strip('-') or 'models'}")
+
+
+def _reference_in(entry: Descriptor) -> str | None:
+    return entry.annotations.get(media_types.ANNOTATION_REFERENCE)
+
+
+def _as_tag(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip(".-")
+
+
+def _is_alias(entry: Descriptor, names: Collection[tuple[Digest, str | None]]) -> bool:
+    """Whether an entry only repeats another one under a tag, see `with_aliases`."""
+    full, tag = entry.annotations.get(_CONTAINERD_NAME), _reference_in(entry)
+    if full is None or tag is None or (entry.digest, full) not in names or full == tag:
+        return False
+    return tag in (_as_tag(full), _as_longer_tag(full))
+
+
+def _as_longer_tag(name: str) -> str:
+    return f"{_as_tag(name)[:_LONGEST_STEM]}_{Digest.of(name.encode()).short}"
 
 
 def _short_name(entry: Descriptor) -> str | None:

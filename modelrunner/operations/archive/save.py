@@ -2,7 +2,8 @@
 
 ```
 oci-layout
-index.json                  one entry a name: org.opencontainers.image.ref.name
+index.json                  one entry a name: org.opencontainers.image.ref.name; then the same
+                            once more under tags, by which other tools find them
                             vnd.modelrunner.referrers: the list of what refers to it, if anything
 blobs/  blobs/sha256/       manifests, lists, what they list, then all the rest, each by digest
 ```
@@ -24,6 +25,7 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference, match_id
 from modelrunner.oci.referrers import ReferrerChoice, kept_list, taken_along
 from modelrunner.operations.archive.contents import Contents
+from modelrunner.operations.archive.index import with_aliases
 from modelrunner.operations.archive.output import Output
 from modelrunner.operations.disk_space import require_room
 from modelrunner.store.store import Store, StoredModel
@@ -124,7 +126,10 @@ class Archive:
             {
                 "schemaVersion": 2,
                 "mediaType": media_types.OCI_INDEX,
-                "manifests": [entries[key].to_dict() for key in sorted(entries)],
+                "manifests": [
+                    entry.to_dict()
+                    for entry in with_aliases([entries[key] for key in sorted(entries)])
+                ],
             }
         )
         self.references = tuple(

@@ -35,7 +35,7 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest, parse_manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.oci.referrers import subject_of
-from modelrunner.operations.archive.index import entries_of
+from modelrunner.operations.archive.index import entries_of, with_aliases
 from modelrunner.operations.archive.output import Output, to_files
 from modelrunner.operations.archive.save import (
     LAYOUT,
@@ -144,7 +144,7 @@ class LayoutSink(ABC):
         value = {
             "schemaVersion": 2,
             "mediaType": media_types.OCI_INDEX,
-            "manifests": [entry.to_dict() for entry in self.entries],
+            "manifests": [entry.to_dict() for entry in with_aliases(self.entries)],
         }
         return json.dumps(value, separators=(",", ":")).encode()
 
