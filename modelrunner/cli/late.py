@@ -7,29 +7,49 @@ needs for Windows and for globs, and, before Python 3.12, `urllib.parse`, which 
 
 import sys
 from _thread import RLock
+from functools import partial
 from importlib import import_module
 from types import ModuleType
 
 _lock = RLock()
 
-STANDARD = ("fnmatch", "inspect", "ipaddress", "ntpath")
+STANDARD = ("fnmatch", "inspect", "ipaddress", "ntpath", "urllib.parse")
 """What modules of the standard library import that commands load, and few commands use."""
+
+_FUNCTIONS = {"urllib.parse": ("quote_from_bytes",)}
+"""Functions that are imported by their names, and called late."""
 
 
 class _Late(ModuleType):
     """Stands for a module until something of it is used."""
 
     def __getattr__(self, name: str) -> object:
-        with _lock:
-            here = self.__name__
-            if sys.modules.get(here) is self:
-                del sys.modules[here]
-            module = import_module(here)
-        return getattr(module, name)
+        if name == "__path__":
+            # what imports something by its name asks whether this is a package, and none is
+            raise AttributeError(name)
+        if name in _FUNCTIONS.get(self.__name__, ()):
+            return partial(_call, self, name)
+        return getattr(_loaded(self), name)
+
+
+def _loaded(late: _Late) -> ModuleType:
+    with _lock:
+        if sys.modules.get(late.__name__) is late:
+            del sys.modules[late.__name__]
+        return import_module(late.__name__)
+
+
+def _call(late: _Late, name: str, *given: object, **named: object) -> object:
+    return getattr(_loaded(late), name)(*given, **named)
 
 
 def load_late(*names: str) -> None:
-    """Let imports of modules, as a whole, load them no sooner than something of them is used."""
+    """Let imports of modules, not packages, load them no sooner than something of them is used."""
     for name in names:
-        if name not in sys.modules:
-            sys.modules[name] = _Late(name)
+        if name in sys.modules:
+            continue
+        late = sys.modules[name] = _Late(name)
+        package, _, last = name.rpartition(".")
+        if package:
+            # as the import would: the package has it
+            setattr(import_module(package), last, late)

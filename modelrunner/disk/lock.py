@@ -9,13 +9,12 @@ byte can become a blob, since each is hashed.
 
 import errno
 import os
-import struct
 import warnings
+from _thread import allocate_lock
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from threading import Condition
 from typing import Literal
 
 from modelrunner.disk.files import disk_errors
@@ -97,6 +96,9 @@ class _Table:
     """Who in this process holds which file, where the file system cannot know."""
 
     def __init__(self) -> None:
+        # only file systems without locks need it
+        from threading import Condition
+
         self._changed = Condition()
         self._holders: dict[tuple[int, int], int] = {}
 
@@ -129,7 +131,16 @@ class _Table:
             self._changed.notify_all()
 
 
-_TABLE = _Table()
+_tables: list[_Table] = []
+_making = allocate_lock()
+
+
+def _table() -> _Table:
+    """Return the table of this process."""
+    with _making:
+        if not _tables:
+            _tables.append(_Table())
+    return _tables[0]
 
 
 def _without_locks(file: InsideFile, mode: Mode, *, wait: bool) -> None:
@@ -142,7 +153,7 @@ def _without_locks(file: InsideFile, mode: Mode, *, wait: bool) -> None:
             NoLocksWarning,
             stacklevel=2,
         )
-    _TABLE.take(file, mode, wait=wait)
+    _table().take(file, mode, wait=wait)
 
 
 if os.name == "posix":
@@ -169,6 +180,9 @@ if os.name == "posix":
         if command is None:
             return False
         kind = fcntl.F_RDLCK if mode == "shared" else fcntl.F_WRLCK
+        # asked of few file systems
+        import struct
+
         # struct flock: type, whence, start, length (0 is all), process (0 for these locks)
         whole = struct.pack("hhqqi4x", kind, os.SEEK_SET, 0, 0, 0)
         try:

@@ -1,3 +1,5 @@
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -6,8 +8,11 @@ from modelrunner.units import (
     format_context,
     format_count,
     format_duration,
+    format_moment,
+    format_seconds,
     format_size,
     parse_size,
+    utc_seconds,
 )
 
 
@@ -81,3 +86,44 @@ def test_contexts_are_shown_as_cards_do(tokens: int, text: str) -> None:
 )
 def test_durations_are_short(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
+
+
+MOMENTS = st.integers(-(10**8), 10**10).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))
+ZONES = st.sampled_from(["Z", ".5Z", "", "+02:00", "z"])
+
+
+@given(MOMENTS.map(datetime.isoformat), ZONES, st.integers(0, 25), st.text("0129:-T"))
+def test_seconds_of_a_moment_are_those_of_datetime_or_unknown(text, zone, at, change):
+    for told in (f"{text[:19]}{zone}", f"{text[:at]}{change}{text[at + len(change) :]}{zone}"):
+        seconds = utc_seconds(told)
+        if seconds is not None:
+            moment = datetime.fromisoformat(told)
+            assert seconds == int(moment.timestamp())
+            assert format_seconds(seconds) == format_moment(moment)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1970-01-01T00:00:00Z", 0),
+        ("2000-02-29T12:00:00Z", 951825600),
+        ("2024-12-31T23:59:59.999999999Z", 1735689599),
+        ("2100-03-01T00:00:00Z", 4107542400),
+    ],
+)
+def test_usual_moments_are_read_without_datetime(text, seconds):
+    assert utc_seconds(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "Z", "2025-10-02", "2025-10-02T09:00:00", "2025-10-02T09:00:00+00:00"),
+        *("2025-02-29T09:00:00Z", "2025-13-01T09:00:00Z", "2025-00-01T09:00:00Z"),
+        *("2025-01-00T09:00:00Z", "2025-01-01T24:00:00Z", "2025-01-01T09:60:00Z"),
+        *("2025-01-01T09:00:60Z", "2025-01-01T09:00:00.Z", "2025-01-01T09:00:00,5Z"),
+        *("1969-12-31T23:59:59Z", "2025-10-02t09:00:00Z", "٢٠٢٥-10-02T09:00:00Z"),
+    ],
+)
+def test_other_moments_are_left_to_datetime(text):
+    assert utc_seconds(text) is None

@@ -7,7 +7,15 @@ from modelrunner.cli.context import Context, command
 from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.cli.views.age import age
 from modelrunner.oci.model.formats import GGUF
-from modelrunner.operations.model.rows import Row, rows, with_capabilities, with_referrers
+from modelrunner.operations.model.rows import (
+    Row,
+    names_of,
+    row_of,
+    rows,
+    shown_of,
+    with_capabilities,
+    with_referrers,
+)
 from modelrunner.text import sanitize_line
 from modelrunner.units import format_context, format_size
 
@@ -52,7 +60,9 @@ def list_models(
     ] = False,
 ) -> None:
     """List local models, one row per name; `-q` prints only their IDs."""
-    found = [row for row in rows(context.store) if _matches(row, filter_)]
+    json, quiet = context.console.json, context.console.quiet
+    read = row_of if json else names_of if quiet else shown_of
+    found = [row for row in rows(context.store, read) if _matches(row, filter_)]
     if capabilities and not context.console.quiet:
         found = with_capabilities(context.store, found)
     if referrers and not context.console.quiet:

@@ -1,15 +1,18 @@
 """`modelrunner rm`."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.cli.steps.confirm import Yes, confirm
 from modelrunner.errors import UsageError
-from modelrunner.operations.remove import RemovalPlan, Removed, plan_removal, remove
-from modelrunner.store.store import Store
 from modelrunner.units import counted, format_size
+
+# late imports: a Tab needs none
+if TYPE_CHECKING:
+    from modelrunner.operations.remove import Removed
+    from modelrunner.store.store import Store
 
 
 @command(
@@ -59,9 +62,10 @@ def rm(
             context.console.print(f"Deleted: {result.plan.model.digest} ({freed} freed)")
 
 
-def _everything(context: Context, *, yes: bool) -> list[Removed]:
+def _everything(context: Context, *, yes: bool) -> "list[Removed]":
     # who removes one model does without
     from modelrunner.operations.lock.prune import carry_out, everything
+    from modelrunner.operations.remove import RemovalPlan, Removed
 
     plan = everything(context.store)
     if not plan.models:
@@ -80,8 +84,10 @@ def _everything(context: Context, *, yes: bool) -> list[Removed]:
     ]
 
 
-def _remove_all(store: Store, texts: Sequence[str], *, force: bool) -> list[Removed]:
+def _remove_all(store: "Store", texts: Sequence[str], *, force: bool) -> "list[Removed]":
     """Remove all models given, or none if one of them is missing."""
+    from modelrunner.operations.remove import plan_removal, remove
+
     for text in texts:
         plan_removal(store, text, force=force)
     # planned anew: the one before may have been another name of the same model

@@ -1,6 +1,12 @@
 """Ages of things in words."""
 
-from datetime import UTC, datetime
+import time
+from typing import TYPE_CHECKING
+
+from modelrunner.units import utc_seconds
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 _UNITS = (
     (365 * 24 * 3600, "year"),
@@ -12,11 +18,17 @@ _UNITS = (
 )
 
 
-def age(created: str | None, now: datetime | None = None) -> str:
+def age(created: str | None, now: "datetime | None" = None) -> str:
     """Return `2 months ago` for an RFC 3339 time; empty for no time."""
     if created is None:
         return ""
-    seconds = ((now or datetime.now(UTC)) - datetime.fromisoformat(created)).total_seconds()
+    begun: float | None = utc_seconds(created)
+    if begun is None:
+        # few artifacts write another form
+        from datetime import datetime as moment
+
+        begun = moment.fromisoformat(created).timestamp()
+    seconds = (time.time() if now is None else now.timestamp()) - begun
     for unit, name in _UNITS:
         count = int(seconds // unit)
         if count >= 1:

@@ -1,13 +1,13 @@
 """What `list` shows: the models of a store as rows of facts, out of manifest and config."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from modelrunner.errors import ModelRunnerError
 from modelrunner.frozen import frozen, replace
 from modelrunner.oci.model.config import ModelConfig
 from modelrunner.store.store import Store, StoredModel
-from modelrunner.units import format_moment
+from modelrunner.units import format_moment, format_seconds, utc_seconds
 
 # late imports: most lists do without
 if TYPE_CHECKING:
@@ -60,9 +60,14 @@ class Row:
         return {"referrers": [referrer.facts() for referrer in self.referrers]}
 
 
-def rows(store: Store) -> tuple[Row, ...]:
-    """Every model of the store, sorted by name; damaged ones too."""
-    found = [row_of(model) for model in store.models()]
+def rows(store: Store, read: Callable[[StoredModel], Row] | None = None) -> tuple[Row, ...]:
+    """Every model of the store, sorted by name; damaged ones too.
+
+    Args:
+        store: The store.
+        read: Returns the row of a model: `row_of`, or a part of it where that is enough.
+    """
+    found = [(read or row_of)(model) for model in store.models()]
     return tuple(sorted(found, key=lambda row: (row.short_names or ("~",), row.id)))
 
 
@@ -85,15 +90,24 @@ def with_referrers(store: Store, listed: Sequence[Row]) -> list[Row]:
 
 def row_of(model: StoredModel) -> Row:
     """The facts of one model."""
+    row = shown_of(model)
+    return row if row.problem else replace(row, path=_path(model))
+
+
+def names_of(model: StoredModel) -> Row:
+    """The ID and the names of a model, of which nothing else is read."""
     names = sorted(model.references, key=str)
     references = tuple(str(name) for name in names)
-    short = tuple(name.short for name in names)
+    return Row(str(model.digest), references, tuple(name.short for name in names))
+
+
+def shown_of(model: StoredModel) -> Row:
+    """The facts of one model but for the path of its weights, which is looked at for no table."""
+    row = names_of(model)
     try:
         config = filled_in(model.config, model)
-        return Row(
-            str(model.digest),
-            references,
-            short,
+        return replace(
+            row,
             family=config.family,
             format=config.format or model.artifact.format,
             architecture=config.architecture,
@@ -102,10 +116,9 @@ def row_of(model: StoredModel) -> Row:
             context_length=config.context_length,
             size_bytes=model.size,
             created=utc(config.created),
-            path=_path(model),
         )
     except ModelRunnerError as exc:
-        return Row(str(model.digest), references, short, problem=exc.message)
+        return replace(row, problem=exc.message)
 
 
 def filled_in(config: ModelConfig, model: StoredModel) -> ModelConfig:
@@ -127,10 +140,14 @@ def filled_in(config: ModelConfig, model: StoredModel) -> ModelConfig:
 
 def utc(time: str | None) -> str | None:
     """A config's time in RFC 3339 and UTC, None where it says none or nonsense."""
-    from datetime import UTC, datetime
-
     if time is None:
         return None
+    seconds = utc_seconds(time)
+    if seconds is not None:
+        return format_seconds(seconds)
+    # few artifacts write another form
+    from datetime import UTC, datetime
+
     try:
         moment = datetime.fromisoformat(time)
     except ValueError:

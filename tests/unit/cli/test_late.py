@@ -80,3 +80,42 @@ def test_what_it_does_not_have_is_an_error_of_attributes() -> None:
 
 def test_a_module_that_is_loaded_already_stays() -> None:
     assert run("import json, inspect\nload_late('json')\nprint(json.dumps([1]))") == ["[1]"]
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "from urllib.parse import quote_from_bytes; print(quote_from_bytes(b'a b'))",
+        "import urllib.parse; print(urllib.parse.quote('a b'))",
+        "from urllib import parse; print(parse.quote('a b'))",
+        "from urllib.parse import quote; print(quote('a b'))",
+        "import urllib.parse as p; p.quote('a'); import urllib; print(urllib.parse.quote('a b'))",
+        "from pathlib import Path; print(Path('/a b').as_uri().removeprefix('file:///'))",
+    ],
+)
+def test_a_module_of_a_package_is_the_module_for_who_uses_it(use: str) -> None:
+    start = "load_late(*STANDARD)\nkind = type(sys.modules['urllib.parse']).__name__\n"
+    program = "from modelrunner.cli.late import STANDARD\n" + start + f"{use}\n"
+    program += "print(kind, type(sys.modules['urllib.parse']).__name__)"
+    assert run(program) == ["a%20b", "_Late module"]
+
+
+def test_what_is_imported_by_its_name_is_loaded_when_it_is_called() -> None:
+    program = (
+        "load_late('urllib.parse')\n"
+        "from urllib.parse import quote_from_bytes\n"
+        "print('unquote' in vars(sys.modules['urllib.parse']))\n"
+        "print(quote_from_bytes(b'/a b', safe='/'), quote_from_bytes(b'/a b', ''))\n"
+        "print('unquote' in vars(sys.modules['urllib.parse']))\n"
+    )
+    assert run(program) == ["False", "/a%20b %2Fa%20b", "True"]
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="later releases do not load it")
+def test_paths_do_without_what_is_for_addresses_and_for_windows() -> None:
+    program = (
+        "from modelrunner.cli.late import STANDARD\nload_late(*STANDARD)\n"
+        "from pathlib import Path\n(Path('/') / 'a').parent.exists()\n"
+        "print([name for name in STANDARD if type(sys.modules[name]).__name__ != '_Late'])\n"
+    )
+    assert run(program) == ["[]"]
