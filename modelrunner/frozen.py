@@ -11,7 +11,7 @@ Type checkers see a frozen dataclass, and so does `dataclasses` where it is aske
 
 from collections.abc import Callable, Mapping
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar, dataclass_transform
 
 _Class = TypeVar("_Class", bound=type)
 _NOTHING: Any = object()
@@ -19,17 +19,28 @@ _FIELDS = "__frozen_fields__"
 _set = object.__setattr__
 
 
-class _Field(NamedTuple):
-    """What is said of a field beside its type."""
+class _Field:
+    """What is said of a field; `kind` is the type of its values."""
 
-    default: Any = _NOTHING
-    default_factory: Any = _NOTHING
-    compare: bool = True
-    hash: bool = True
-    repr: bool = True
-    kw_only: bool = False
-    kind: Any = None
-    """The type of its values."""
+    __slots__ = ("compare", "default", "default_factory", "hash", "kind", "kw_only", "repr")
+
+    def __init__(
+        self,
+        default: Any = _NOTHING,  # noqa: ANN401 - of the field's type
+        default_factory: Any = _NOTHING,  # noqa: ANN401 - see above
+        *,
+        compare: bool = True,
+        hash: bool = True,  # noqa: A002 - the words of `dataclasses`
+        repr: bool = True,  # noqa: A002 - see above
+        kw_only: bool = False,
+    ) -> None:
+        self.default = default
+        self.default_factory = default_factory
+        self.compare = compare
+        self.hash = hash
+        self.repr = repr
+        self.kw_only = kw_only
+        self.kind: Any = None
 
 
 def field(
@@ -42,7 +53,7 @@ def field(
     kw_only: bool = False,
 ) -> Any:  # noqa: ANN401 - see above
     """Say of a field what `dataclasses.field` says, in the same words."""
-    return _Field(default, default_factory, compare, hash, repr, kw_only)
+    return _Field(default, default_factory, compare=compare, hash=hash, repr=repr, kw_only=kw_only)
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
@@ -58,7 +69,8 @@ def frozen(cls: _Class) -> _Class:
     }
     for name, kind in cls.__annotations__.items():
         if getattr(kind, "__origin__", kind) is not ClassVar:
-            fields[name] = _field_of(cls, name)._replace(kind=kind)
+            fields[name] = said = _field_of(cls, name)
+            said.kind = kind
     for name, method in _methods(cls, fields).items():
         if name not in cls.__dict__:
             setattr(cls, name, method)
@@ -121,10 +133,11 @@ def _init(fields: Mapping[str, _Field], *, prepared: bool) -> Callable[..., None
     def __init__(self: Any, /, *given: Any, **named: Any) -> None:  # noqa: ANN401, N807 - a method
         for name, value in zip(names, given, strict=False):
             _set(self, name, value)
-        for name in names[len(given) :] + named_only:
-            _set(self, name, named.pop(name) if name in named else _default(self, fields, name))
-        if named or len(given) > len(names):
-            raise TypeError(f"{type(self).__name__} has no such fields: {given}, {named}")
+        if named or named_only or len(given) != len(names):
+            for name in names[len(given) :] + named_only:
+                _set(self, name, named.pop(name) if name in named else _default(self, fields, name))
+            if named or len(given) > len(names):
+                raise TypeError(f"{type(self).__name__} has no such fields: {given}, {named}")
         if prepared:
             self.__post_init__()
 

@@ -19,8 +19,6 @@ _FACTORS: dict[str, int] = {
     **{f"{letter}b": int(1000**power) for power, letter in enumerate("kmgtp", start=1)},
     **{letter: int(1024**power) for power, letter in enumerate("kmgtp", start=1)},
 }
-_NUMBERS = ((0, 4), (5, 7), (8, 10), (11, 13), (14, 16), (17, 19))
-"""Where RFC 3339 has year, month, day, hour, minute and second."""
 _SECONDS_END = 19
 _EPOCH = 1970
 _LEAP_DAYS_BEFORE = 477
@@ -113,7 +111,8 @@ def utc_seconds(text: str) -> int | None:
     None for every other form, for which there is `datetime`: it takes as long to load as ten of our
     modules.
     """
-    digits = "".join(text[begin:end] for begin, end in _NUMBERS)
+    numbers = text[:4], text[5:7], text[8:10], text[11:13], text[14:16], text[17:19]
+    digits = "".join(numbers)
     fraction = text[_SECONDS_END:-1]
     if not (
         text[-1:] == "Z"
@@ -124,7 +123,7 @@ def utc_seconds(text: str) -> int | None:
     ):
         return None
     # bounded: two digits each, and four of the year
-    year, month, day, hour, minute, second = (int(text[begin:end]) for begin, end in _NUMBERS)
+    year, month, day, hour, minute, second = map(int, numbers)
     months = [*_DAYS]
     months[1] += year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
     is_time = text[11:13] < "24" and text[14] < "6" and text[17] < "6"

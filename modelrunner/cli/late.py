@@ -8,7 +8,6 @@ needs for Windows and for globs, and, before Python 3.12, `urllib.parse`, which 
 import sys
 from _thread import RLock
 from functools import partial
-from importlib import import_module
 from types import ModuleType
 
 _lock = RLock()
@@ -36,7 +35,13 @@ def _loaded(late: _Late) -> ModuleType:
     with _lock:
         if sys.modules.get(late.__name__) is late:
             del sys.modules[late.__name__]
-        return import_module(late.__name__)
+        return _imported(late.__name__)
+
+
+def _imported(name: str) -> ModuleType:
+    # what `importlib` would do, which takes as long to load as a module of ours
+    __import__(name)
+    return sys.modules[name]
 
 
 def _call(late: _Late, name: str, *given: object, **named: object) -> object:
@@ -52,4 +57,4 @@ def load_late(*names: str) -> None:
         package, _, last = name.rpartition(".")
         if package:
             # as the import would: the package has it
-            setattr(import_module(package), last, late)
+            setattr(_imported(package), last, late)

@@ -82,6 +82,27 @@ def open_content(path: Path) -> InsideFile:
     return _checked(os.open(path, _FLAGS["read"] | _ALWAYS & ~_NOFOLLOW), path, "read")
 
 
+def read_content(path: Path, limit: int) -> bytes:
+    """The first bytes of a file, opened as `open_content` does: for many small files, one by one.
+
+    Raises:
+        FileNotFoundError: As `open` does.
+        OSError: It cannot be read, or is not a regular file (EINVAL).
+    """
+    handle = os.open(path, _FLAGS["read"] | _ALWAYS & ~_NOFOLLOW)
+    try:
+        found = os.fstat(handle)
+        _require_file(found, path, "read")
+        wanted, content = min(limit, found.st_size), b""
+        while len(content) < wanted and (
+            piece := os.read(handle, min(wanted - len(content), _CHUNK))
+        ):
+            content += piece
+        return content
+    finally:
+        os.close(handle)
+
+
 def open_inside(path: Path, access: Access, *, private: bool = False) -> InsideFile:
     """Opens a regular file inside a directory that others may write to.
 

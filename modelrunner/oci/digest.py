@@ -1,7 +1,6 @@
 """A digest: the one way in which content is named, and the only way to a path in the store."""
 
 import sys
-from importlib import import_module
 from typing import TYPE_CHECKING, Self
 
 from modelrunner.errors import MalformedManifestError
@@ -65,7 +64,7 @@ def _sha256_of(content: bytes) -> str:
     """The digits; those of little content without OpenSSL, which takes longer to load."""
     if len(content) <= _LITTLE:
         try:
-            return str(import_module(_OWN).sha256(content).hexdigest())
+            return str(__import__(_OWN).sha256(content).hexdigest())
         except ImportError:
             # a build without it
             pass

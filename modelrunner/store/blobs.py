@@ -22,7 +22,7 @@ from modelrunner.disk.inside import (
     InsideFile,
     make_directory,
     make_read_only,
-    open_content,
+    read_content,
 )
 from modelrunner.errors import CorruptStoreError, DigestMismatchError, SizeMismatchError
 from modelrunner.oci.descriptor import Descriptor
@@ -160,8 +160,7 @@ class BlobStore:
         """
         path = self.path(descriptor.digest)
         try:
-            with open_content(path) as file:
-                content = file.content(limit + 1)
+            content = read_content(path, limit + 1)
         except FileNotFoundError as exc:
             raise CorruptStoreError(
                 f"blob missing from the local store: {descriptor.digest}",

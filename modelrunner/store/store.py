@@ -40,8 +40,6 @@ from modelrunner.store.blobs import BlobStore
 from modelrunner.store.index import Entry, read_index, write_index
 from modelrunner.store.layout import Layout
 from modelrunner.store.referrers import carried, keep, kept, list_of
-from modelrunner.store.unpacked.record import files_of
-from modelrunner.store.views import ensure_view, known_file, known_view
 from modelrunner.text import did_you_mean, sanitize_line
 
 # late imports: what reads the store loads nothing that changes it, or that explains what is missing
@@ -103,7 +101,11 @@ class StoredModel:
             UnsupportedArtifactError: Another tool has put something else here.
         """
         whole = self.whole
-        files = files_of(self.layout, self.digest) if whole.is_archived else None
+        if not whole.is_archived:
+            return whole
+        from modelrunner.store.unpacked.record import files_of
+
+        files = files_of(self.layout, self.digest)
         return whole if files is None else whole.with_files(files)
 
     @cached_property
@@ -120,6 +122,7 @@ class StoredModel:
                 raise
             # one that does not say so was unpacked before it got its name
             from modelrunner.oci.model.families.image import config_says_model
+            from modelrunner.store.unpacked.record import files_of
 
             raw = BlobStore(self.layout).read(self.manifest.config)
             if files_of(self.layout, self.digest) is None and not config_says_model(raw):
@@ -169,6 +172,8 @@ class StoredModel:
 
     def view(self) -> Path:
         """The directory with the model's files under their real names."""
+        from modelrunner.store.views import ensure_view
+
         self.unpack()
         return ensure_view(self.layout, self.artifact)
 
@@ -190,6 +195,8 @@ class StoredModel:
     @property
     def path(self) -> Path | None:
         """Where `weights` are, without reading them; None where their view is not right."""
+        from modelrunner.store.views import known_file, known_view
+
         main = self.artifact.main
         if main is not None:
             return known_file(self.layout, self.artifact, main)

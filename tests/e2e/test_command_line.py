@@ -652,7 +652,7 @@ def packages(modules: set[str]) -> set[str]:
 
 def test_no_garbage_is_looked_for_while_a_command_is_imported(cli: CommandLine, named: str) -> None:
     program = """
-import gc, sys
+import atexit, gc, sys
 gc.collect(); gc.disable(); looked = []
 gc.callbacks.append(lambda phase, info: looked.append(phase))
 from modelrunner.__main__ import main

@@ -103,11 +103,13 @@ def names_of(model: StoredModel) -> Row:
 
 def shown_of(model: StoredModel) -> Row:
     """The facts of one model but for the path of its weights, which is looked at for no table."""
-    row = names_of(model)
+    named = names_of(model)
     try:
         config = filled_in(model.config, model)
-        return replace(
-            row,
+        return Row(
+            named.id,
+            named.references,
+            named.short_names,
             family=config.family,
             format=config.format or model.artifact.format,
             architecture=config.architecture,
@@ -118,7 +120,7 @@ def shown_of(model: StoredModel) -> Row:
             created=utc(config.created),
         )
     except ModelRunnerError as exc:
-        return replace(row, problem=exc.message)
+        return replace(named, problem=exc.message)
 
 
 def filled_in(config: ModelConfig, model: StoredModel) -> ModelConfig:

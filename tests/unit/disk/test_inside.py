@@ -11,7 +11,13 @@ import pytest
 
 import modelrunner
 from modelrunner.disk.files import disk_errors
-from modelrunner.disk.inside import make_directory, open_content, open_inside, read_inside
+from modelrunner.disk.inside import (
+    make_directory,
+    open_content,
+    open_inside,
+    read_content,
+    read_inside,
+)
 from modelrunner.errors import StoreAccessError
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
@@ -111,6 +117,25 @@ def test_a_files_first_bytes_are_read(tmp_path):
     (tmp_path / "file").write_bytes(b"0123456789")
     assert read_inside(tmp_path / "file") == b"0123456789"
     assert read_inside(tmp_path / "file", 4) == b"0123"
+
+
+@pytest.mark.parametrize("size", [0, 1, 4096, 3 * 1024 * 1024 + 1])
+def test_a_content_is_read_whole_or_up_to_a_limit(tmp_path, size):
+    content = os.urandom(size)
+    (tmp_path / "file").write_bytes(content)
+    (tmp_path / "link").symlink_to("file")
+    for name in ("file", "link"):
+        assert read_content(tmp_path / name, 4 * 1024 * 1024) == content
+        assert read_content(tmp_path / name, 1000) == content[:1000]
+
+
+def test_no_content_is_read_of_what_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("pipe", "."):
+        with pytest.raises(OSError, match="not a regular file"):
+            read_content(tmp_path / name, 10)
+    with pytest.raises(FileNotFoundError):
+        read_content(tmp_path / "none", 10)
 
 
 def test_a_journal_that_is_a_link_leads_nowhere(store, victim):
