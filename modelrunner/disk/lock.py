@@ -132,12 +132,12 @@ class _Table:
 
 
 _tables: list[_Table] = []
-_making = allocate_lock()
+_guard = allocate_lock()
 
 
 def _table() -> _Table:
     """Return the table of this process."""
-    with _making:
+    with _guard:
         if not _tables:
             _tables.append(_Table())
     return _tables[0]

@@ -1,9 +1,9 @@
 """Room on a disk, looked for before anything moves: for all that is to come."""
 
+from _thread import allocate_lock
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock
 
 from modelrunner.disk.files import nearest_existing
 from modelrunner.errors import DiskFullError
@@ -26,7 +26,7 @@ class Room:
 
     def __init__(self) -> None:
         self._expected: dict[Digest, Descriptor] = {}
-        self._lock = Lock()
+        self._lock = allocate_lock()
 
     @contextmanager
     def taken(self, store: Store, absent: Sequence[Descriptor]) -> Iterator[None]:

@@ -4,7 +4,7 @@ Each transfer asks again and again how many connections it may have. It gets a f
 grows as others end; what it has, it keeps. A transfer on its own gets all there is.
 """
 
-from threading import Event, Lock
+from _thread import allocate_lock
 
 from modelrunner.transfer.limits import MOST_CONNECTIONS, Limits, Throttle
 
@@ -25,8 +25,8 @@ class Budget:
         self.sharers = 1
         self._most = min(self.limits.connections or MOST_CONNECTIONS, MOST_CONNECTIONS)
         self._held: dict[object, int] = {}
-        self._lock = Lock()
-        self._cancelled = Event()
+        self._lock = allocate_lock()
+        self._cancelled = False
 
     def grant(self, transfer: object, wanted: int, held: int) -> int:
         """How many connections a transfer may have; 0 while others have them all.
@@ -50,7 +50,7 @@ class Budget:
 
     def cancel(self) -> None:
         """Calls all transfers off, now and from now on."""
-        self._cancelled.set()
+        self._cancelled = True
 
     def check(self) -> None:
         """Says whether to go on.
@@ -58,5 +58,5 @@ class Budget:
         Raises:
             CancelledError: The transfers were called off.
         """
-        if self._cancelled.is_set():
+        if self._cancelled:
             raise CancelledError

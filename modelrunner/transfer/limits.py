@@ -1,8 +1,8 @@
 """How much a transfer may take: connections, bytes a second, and bytes of one answer."""
 
 import time
+from _thread import allocate_lock
 from collections.abc import Callable
-from threading import Lock
 
 from modelrunner.frozen import frozen
 
@@ -52,7 +52,7 @@ class Throttle:
         self._rate = rate
         self._clock = clock
         self._sleep = sleep
-        self._lock = Lock()
+        self._lock = allocate_lock()
         self._due = clock()
 
     @property

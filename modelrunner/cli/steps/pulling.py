@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from modelrunner.cli.context import Context
 from modelrunner.cli.progress.select import progress
 from modelrunner.cli.terminal.console import ProgressMode
-from modelrunner.cli.views.choice import choice_line
 from modelrunner.cli.views.pull import print_failure
 from modelrunner.errors import CanceledByUserError, ModelRunnerError
 from modelrunner.events import Event, Listener, Started
@@ -15,7 +14,6 @@ from modelrunner.frozen import replace
 from modelrunner.oci.model.artifact import ModelArtifact
 from modelrunner.oci.model.config import ModelConfig
 from modelrunner.oci.reference import Reference
-from modelrunner.operations.pull import many as together
 from modelrunner.operations.pull.outcome import Failed, Outcome, Pulled, kept_bytes, stored
 from modelrunner.operations.pull.pull import Puller
 from modelrunner.registry.source import Choice
@@ -114,6 +112,9 @@ def pull_many(
 
     with _shown(context, len({str(reference) for reference in rest})) as listener:
         puller = _puller(context, listener, limits, shows_need=shows_need, referrers=referrers)
+        # who pulls one model starts no threads for several
+        from modelrunner.operations.pull import many as together
+
         outcomes = together.pull_many(puller, rest, fail_fast=fail_fast, on_outcome=report)
     for outcome in outcomes:
         if isinstance(outcome, Pulled):
@@ -178,6 +179,9 @@ def _puller(
                 context.console.say(report.line(), filled=True)
 
     def on_choice(reference: Reference, choice: Choice) -> None:
+        # most names leave nothing open
+        from modelrunner.cli.views.choice import choice_line
+
         line = choice_line(reference, choice)
         if line is not None:
             context.console.say(line)

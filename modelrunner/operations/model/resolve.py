@@ -18,7 +18,6 @@ from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.manifest import Index, Manifest
 from modelrunner.oci.model.artifact import ModelArtifact
-from modelrunner.oci.model.families.image import config_says_model
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.model.configs import raw_of_remote
 from modelrunner.registry.source import Source
@@ -132,6 +131,9 @@ def _as_image(reference: Reference, manifest: Manifest) -> ModelArtifact:
 
 def _says_model(source: Source, reference: Reference, image: Manifest) -> bool:
     """Whether the config of an image says that there is a model in it."""
+    # few look into images
+    from modelrunner.oci.model.families.image import config_says_model
+
     return config_says_model(raw_of_remote(source, reference, image.config))
 
 

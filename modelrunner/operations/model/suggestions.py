@@ -17,7 +17,6 @@ from modelrunner.errors import (
 )
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest
-from modelrunner.oci.near import near_names, near_tags
 from modelrunner.oci.reference import DEFAULT_NAMESPACE, DOCKER_HUB, Reference, match_id
 from modelrunner.registry.source import Source
 from modelrunner.store.store import Store
@@ -110,6 +109,8 @@ def with_near_tags(
         return error
     if not tags:
         return error
+    from modelrunner.oci.near import near_tags
+
     near = [sanitize_line(tag, 128) for tag in near_tags(reference.tag, tags)]
     more = len(tags) - len(near)
     return ManifestNotFoundError(
@@ -139,6 +140,8 @@ def with_near_models(error: ModelRunnerError, store: Store, catalog: "Catalog") 
     card = catalog.get(wanted.short)
     listed = _tags(card) if card else set()
     if card and wanted.tag not in listed:
+        from modelrunner.oci.near import near_tags
+
         known = [wanted.with_tag(tag).short for tag in near_tags(wanted.tag or "", listed, 3)]
     if isinstance(error, ModelNotFoundError):
         hint = _hint_for_store(wanted, stored, known, listed=wanted.tag in listed)
@@ -154,6 +157,8 @@ def with_near_models(error: ModelRunnerError, store: Store, catalog: "Catalog") 
 def near_models(wanted: Reference, store: Store, catalog: "Catalog") -> tuple[list[str], list[str]]:
     """Names in the store, and names in the catalog, that are spelled like the wanted one."""
     names = [name for model in store.models() for name in model.references]
+    from modelrunner.oci.near import near_names
+
     stored = near_names(wanted, (name for name in names if str(name) != str(wanted)))
     here = {name.name for name in names}
     cards = (

@@ -50,7 +50,8 @@ class Pinned:
     """What a name stands for, and where that was found out; without a source it is here.
 
     `begun` is when it was asked for, `choice` what is taken for a name that leaves something open,
-    and `manifest` what the name stands for where that has come with the answer.
+    `manifest` what the name stands for where that has come with the answer, and `there` the model
+    where it is known to be all here.
     """
 
     reference: Reference
@@ -59,6 +60,7 @@ class Pinned:
     begun: float
     choice: Choice | None = None
     manifest: Manifest | Index | None = field(default=None, repr=False)
+    there: StoredModel | None = field(default=None, repr=False)
 
 
 def _unheard(_reference: Reference, _artifact: ModelArtifact, _config: ModelConfig) -> None:
@@ -129,8 +131,9 @@ class Puller:
         begun = self.clock()
         if reference.is_local:
             return Pinned(reference, self._local(reference), None, begun)
-        if reference.digest is not None and self.store.complete(reference) is not None:
-            return Pinned(reference, reference, None, begun)
+        there = None if reference.digest is None else self.store.complete(reference)
+        if there is not None:
+            return Pinned(reference, reference, None, begun, there=there)
         source = self.source_for(reference)
         manifest: Manifest | Index | None = None
         if self._is_new(reference) and not isinstance(source, ManyPlaces):
@@ -152,7 +155,7 @@ class Puller:
 
     def fetch(self, pinned: Pinned) -> Pulled:
         """Brings here what a name stood for when it was pinned; raises what `pull` does."""
-        there = self.store.complete(pinned.exact)
+        there = pinned.there or self.store.complete(pinned.exact)
         if there is not None:
             return self._found(pinned, there)
         source = pinned.source or self.source_for(pinned.exact)
