@@ -1,12 +1,13 @@
 """What a model in safetensors needs where vLLM runs it: its weights, and the KV cache of a use.
 
-    bytes = weights + conversations x layers x 2 x KV heads x head size x element x context
+    bytes = weights + conversations x (layers x 2 x KV heads x head size x element x context
+                                       + layers with a state x its size)
 
 The context of a conversation is in blocks of 16 tokens. Layers with a window keep that much of it;
 where keys and values are one vector (MLA), that is kept alone. Besides, vLLM takes memory for
 activations and CUDA graphs, and gives the cache all that is left of its share of a GPU: what is
 computed here is the least with which the use works. Sources: vLLM `vllm/v1/kv_cache_interface.py`
-and its documentation, "Conserving Memory".
+and `vllm/model_executor/layers/mamba/mamba_utils.py`, and its documentation, "Conserving Memory".
 """
 
 from collections.abc import Sequence
@@ -84,15 +85,17 @@ def estimate_served(shape: ServedShape, load: Load) -> Estimate:
     if least is None or most is None:
         known = shape.weights
         return Estimate(known, None, None, None, None, None, known, None, "config", notes)
+    states = None if shape.config is None else shape.config.states(CACHE_TYPES[load.kv_type])
+    kept = None if states is None else states * load.parallel
     return Estimate(
         shape.weights,
         least,
-        None if shape.config is not None and shape.config.has_states else 0,
+        kept,
         None,
         None,
         None,
-        shape.weights + least,
-        shape.weights + most + BESIDE,
+        shape.weights + least + (kept or 0),
+        shape.weights + most + (kept or 0) + BESIDE,
         "config",
         notes,
     )
@@ -157,7 +160,7 @@ def _notes(shape: ServedShape, load: Load) -> list[str]:
     notes = [f"{said} upper bound alone, with {beside}", _GPU_SHARE]
     if not config.generates:
         notes.append("encoder: no KV cache")
-    if config.has_states:
+    if config.states(1) is None:
         notes.append("the states of recurrent layers are not counted")
     if config.context and load.each > config.context:
         notes.append(f"a context of {load.each} exceeds the trained context of {config.context}")

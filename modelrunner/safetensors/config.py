@@ -10,14 +10,14 @@ bounds; what is not understood is unknown. Sources: huggingface transformers
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from modelrunner.errors import MalformedSafetensorsError
 from modelrunner.text import sanitize_line
 from modelrunner.wire import parse_document
 
-Kind = Literal["full", "sliding", "state"]
-"""What a layer keeps of a context: all of it, a window of it, or a state that does not grow."""
+Kind = Literal["full", "sliding", "state", "none"]
+"""What a layer keeps of a context: all of it, a window, a state that does not grow, or nothing."""
 
 MAX_BYTES = 4 * 1024 * 1024
 _MOST_LAYERS = 4096
@@ -38,10 +38,45 @@ _KINDS: Mapping[str, Kind] = {
     "mamba2": "state",
     "conv": "state",
     "recurrent": "state",
-    "moe": "state",
+    "moe": "none",
+    "mlp": "none",
 }
+_LETTERS: Mapping[str, Kind] = {"M": "state", "*": "full", "-": "none", "E": "none"}
+_DEFAULTS: Mapping[str, Mapping[str, int]] = {
+    "gemma2": {"head_dim": 256, "sliding_window": 4096, "sliding_window_pattern": 2},
+    "gemma3_text": {
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "head_dim": 256,
+        "max_position_embeddings": 131072,
+        "sliding_window": 4096,
+        "sliding_window_pattern": 6,
+    },
+}
+"""What published configs leave out, and Transformers fills in, by the type of the model."""
+
+_ALL_SLIDE = ("mistral", "mixtral")
+"""Types whose window, where there is one, is that of every layer."""
 _GENERATES = ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel")
 _WHOLE = {"bfloat16": "BF16", "float16": "F16", "float32": "F32", "float64": "F64"}
+
+
+class LayerState(NamedTuple):
+    """What a layer with a state keeps of a conversation, in elements.
+
+    Attributes:
+        convolution: Of the last tokens.
+        recurrent: Of all before.
+        is_whole: Whether that part is in 32 bits, whatever the weights are in.
+    """
+
+    convolution: int
+    recurrent: int
+    is_whole: bool = False
+
+    def size(self, element: int) -> int:
+        """Return its bytes, by those of an element of the model."""
+        return self.convolution * element + self.recurrent * (4 if self.is_whole else element)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +95,7 @@ class TransformersConfig:
         head_dim: Elements of a head.
         latent: Elements of a token that a layer keeps where keys and values are one vector (MLA).
         generates: Whether it writes text, so that there is a cache.
+        state: What a layer with a state keeps.
     """
 
     architecture: str | None = None
@@ -73,6 +109,7 @@ class TransformersConfig:
     head_dim: int | None = None
     latent: int | None = None
     generates: bool = True
+    state: LayerState | None = None
 
     @classmethod
     def parse(cls, raw: bytes, name: str = "config.json") -> Self:
@@ -90,7 +127,7 @@ class TransformersConfig:
             raise MalformedSafetensorsError(f"{name} is not JSON") from exc
         if not isinstance(value, dict):
             raise MalformedSafetensorsError(f"{name} is not a JSON object")
-        text = _text_part(value)
+        text = _with_defaults(_text_part(value))
         named = value.get("architectures")
         first = named[0] if isinstance(named, list) and named else None
         architecture = _line(first) or _line(value.get("model_type"))
@@ -112,6 +149,7 @@ class TransformersConfig:
             head_dim,
             kv_lora + rope if kv_lora and rope else None,
             architecture is None or not isinstance(first, str) or first.endswith(_GENERATES),
+            _state(text),
         )
 
     @property
@@ -122,8 +160,18 @@ class TransformersConfig:
 
     @property
     def has_states(self) -> bool:
-        """Whether there are layers with a state that does not grow, whose size is not known."""
+        """Whether there are layers with a state that does not grow."""
         return "state" in self.kinds
+
+    def states(self, element: int) -> int | None:
+        """Bytes of the states of a conversation; None where that is not known.
+
+        Args:
+            element: Bytes of an element.
+        """
+        if not self.has_states or not self.generates:
+            return 0
+        return None if self.state is None else self.kinds.count("state") * self.state.size(element)
 
     def cached(self, tokens: int, *, windows: bool = True) -> int | None:
         """Elements of the KV cache of a conversation; None where that is not known.
@@ -153,6 +201,61 @@ def _text_part(value: Mapping[str, Any]) -> Mapping[str, Any]:
     return part
 
 
+def _with_defaults(text: Mapping[str, Any]) -> Mapping[str, Any]:
+    kind = text.get("model_type")
+    return {**_DEFAULTS.get(kind, {}), **text} if isinstance(kind, str) else text
+
+
+def _state(text: Mapping[str, Any]) -> LayerState | None:
+    """What a layer with a state keeps, as vLLM computes it: `mamba_utils.py`, for one GPU."""
+    return _gated_delta(text) or _mamba2(text) or _mamba(text) or _short_convolution(text)
+
+
+def _gated_delta(text: Mapping[str, Any]) -> LayerState | None:
+    names = ("num_key_heads", "num_value_heads", "key_head_dim", "value_head_dim")
+    match [_number(text, (f"linear_{name}",)) for name in (*names, "conv_kernel_dim")]:
+        case [int(keys), int(values), int(key), int(value), int(kernel)]:
+            width = 2 * keys * key + values * value
+            return LayerState((kernel - 1) * width, values * value * key, _is_whole(text))
+        case _:
+            return None
+
+
+def _mamba2(text: Mapping[str, Any]) -> LayerState | None:
+    names = (
+        ("mamba_n_heads", "mamba_num_heads"),
+        ("mamba_d_head", "mamba_head_dim"),
+        ("mamba_d_state", "ssm_state_size"),
+        ("mamba_n_groups", "n_groups"),
+        ("mamba_d_conv", "conv_kernel"),
+    )
+    match [_number(text, each) for each in names]:
+        case [int(heads), int(head), int(state), int(groups), int(kernel)]:
+            width = heads * head + 2 * groups * state
+            return LayerState((kernel - 1) * width, heads * head * state, _is_whole(text))
+        case _:
+            return None
+
+
+def _mamba(text: Mapping[str, Any]) -> LayerState | None:
+    names = (_HIDDEN, ("mamba_expand",), ("mamba_d_state",), ("mamba_d_conv",))
+    match [_number(text, each) for each in names]:
+        case [int(hidden), int(expand), int(state), int(kernel)]:
+            width = hidden * expand
+            return LayerState((kernel - 1) * width, width * state, _is_whole(text))
+        case _:
+            return None
+
+
+def _short_convolution(text: Mapping[str, Any]) -> LayerState | None:
+    hidden, kernel = _number(text, _HIDDEN), _number(text, ("conv_L_cache",))
+    return LayerState((kernel - 1) * hidden, 0) if hidden and kernel else None
+
+
+def _is_whole(text: Mapping[str, Any]) -> bool:
+    return text.get("mamba_ssm_dtype") == "float32"
+
+
 def _number(value: Mapping[str, Any], keys: Sequence[str]) -> int | None:
     found = (value.get(key) for key in keys)
     return next(
@@ -179,11 +282,18 @@ def _kinds(text: Mapping[str, Any]) -> tuple[Kind, ...]:
     layers = _number(text, _LAYERS)
     if layers is None or layers > _MOST_LAYERS:
         return ()
-    full: Kind = "full"
     listed = text.get("layer_types") or text.get("layers_block_type")
     if isinstance(listed, list) and len(listed) == layers:
         # what is not known may keep everything
         return tuple(_KINDS.get(str(kind), "full") for kind in listed)
+    letters = text.get("hybrid_override_pattern")
+    if isinstance(letters, str) and len(letters) == layers:
+        return tuple(_LETTERS.get(letter, "full") for letter in letters)
+    return _by_rule(text, layers)
+
+
+def _by_rule(text: Mapping[str, Any], layers: int) -> tuple[Kind, ...]:
+    """What each layer keeps, where that is not listed but follows a rule."""
     every = _number(text, ("attn_layer_period",))
     if every is not None:
         offset = _number(text, ("attn_layer_offset",)) or 0
@@ -194,7 +304,9 @@ def _kinds(text: Mapping[str, Any]) -> tuple[Kind, ...]:
     pattern = _number(text, ("sliding_window_pattern",))
     if pattern is not None and _number(text, ("sliding_window",)) is not None:
         return tuple("sliding" if (i + 1) % pattern else "full" for i in range(layers))
-    return (full,) * layers
+    slides = text.get("model_type") in _ALL_SLIDE and _number(text, ("sliding_window",))
+    kind: Kind = "sliding" if slides else "full"
+    return (kind,) * layers
 
 
 def _dtype(value: Mapping[str, Any], text: Mapping[str, Any]) -> str | None:
