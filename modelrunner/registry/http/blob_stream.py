@@ -30,6 +30,7 @@ from modelrunner.registry.http.endpoint import Endpoint
 from modelrunner.registry.http.errors import network_errors
 from modelrunner.registry.http.responses import web_page
 from modelrunner.registry.source import BlobStream
+from modelrunner.registry.tls import TlsSocket
 from modelrunner.wire import parse_count
 
 if sys.platform != "win32":
@@ -203,15 +204,20 @@ def waiting(response: Response) -> Callable[[], int]:
     if sys.platform == "win32" or sock is None:
         return lambda: 0
     count = array("i", [0])
+    held = sock.pending if isinstance(sock, TlsSocket) else _nothing
 
     def ask() -> int:
         try:
             fcntl.ioctl(sock.fileno(), termios.FIONREAD, count)
         except (OSError, ValueError):
             return 0
-        return count[0]
+        return count[0] + held()
 
     return ask
+
+
+def _nothing() -> int:
+    return 0
 
 
 def _is_as_stored(response: Response, size: int) -> bool:

@@ -12,7 +12,7 @@ import socket
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from os import environ
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -23,6 +23,7 @@ from modelrunner.registry.http.file_body import BytesSlice, FileSlice
 from modelrunner.registry.proxies import proxy_of
 from modelrunner.registry.settings import ClientCertificate
 from modelrunner.registry.source import Body
+from modelrunner.registry.tls import TlsSocket
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -122,7 +123,9 @@ class Connections:
             address.host,
             address.port,
             address.scheme,
-            self._trust(client) if "https" in (address.scheme, _scheme(proxy)) else None,
+            self._trust(client, direct=proxy is None)
+            if "https" in (address.scheme, _scheme(proxy))
+            else None,
         )
         raw = pool.urlopen(
             method,
@@ -153,11 +156,12 @@ class Connections:
     def _by(self, proxy: str) -> "PoolManager":
         manager = self._through.get(proxy)
         if manager is None:
-            trust = self._trust(None)["ssl_context"] if _scheme(proxy) == "https" else None
+            secure = _scheme(proxy) == "https"
+            trust = self._trust(None, direct=False)["ssl_context"] if secure else None
             manager = self._through[proxy] = _through(proxy, trust)
         return manager
 
-    def _trust(self, client: ClientCertificate) -> dict[str, Any]:
+    def _trust(self, client: ClientCertificate, *, direct: bool) -> dict[str, Any]:
         """Whom a connection trusts, and the certificate that it shows, as urllib3 takes them."""
         bundle = self._ca_file or _usual_bundle()
         if not Path(bundle).exists():
@@ -165,7 +169,8 @@ class Connections:
                 f"Could not find a suitable TLS CA certificate bundle, invalid path: {bundle}"
             )
         if client is None:
-            return {"ssl_context": _context(bundle, Path(bundle).stat().st_mtime_ns)}
+            changed = Path(bundle).stat().st_mtime_ns
+            return {"ssl_context": _context(bundle, changed, in_blocks=direct)}
         certificate, key = (client, None) if isinstance(client, str) else client
         for file in filter(None, (certificate, key)):
             if not Path(file).exists():
@@ -189,8 +194,13 @@ def _usual_bundle() -> str:
 
 
 @lru_cache(maxsize=16)
-def _context(bundle: str, _changed: int) -> "SSLContext":
-    """A context that trusts a bundle: read once, since that takes longer than a connection."""
+def _context(bundle: str, _changed: int, *, in_blocks: bool) -> "SSLContext":
+    """A context that trusts a bundle: read once, since that takes longer than a connection.
+
+    Args:
+        bundle: The file or directory.
+        in_blocks: Whether its connections read from the system in blocks, see `TlsSocket`.
+    """
     from ssl import CERT_REQUIRED
 
     from urllib3.exceptions import SSLError
@@ -205,7 +215,15 @@ def _context(bundle: str, _changed: int) -> "SSLContext":
     # urllib3 says it again for each connection, while another thread may make one of it
     context.set_alpn_protocols(ALPN_PROTOCOLS)
     context.set_alpn_protocols = _said_already  # type: ignore[assignment, method-assign]
+    if in_blocks:
+        context.wrap_socket = partial(_in_blocks, context)  # type: ignore[assignment, method-assign]
     return context
+
+
+def _in_blocks(
+    context: "SSLContext", sock: socket.socket, server_hostname: str | None = None
+) -> TlsSocket:
+    return TlsSocket(sock, context, server_hostname)
 
 
 def _said_already(_protocols: object) -> None:
@@ -273,6 +291,12 @@ def _judged(judge: Judge) -> "PoolManager":
             _send(self, data, super().send)
 
     class Encrypted(HTTPSConnection):
+        @property
+        def is_connected(self) -> bool:
+            # what comes after an answer may have been received with it
+            spent = isinstance(self.sock, TlsSocket) and self.sock.is_spent
+            return super().is_connected and not spent
+
         def _new_conn(self) -> socket.socket:
             return _connect(self, super()._new_conn, judge)
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from modelrunner.disk.inside import open_content
 from modelrunner.errors import CorruptStoreError
 from modelrunner.registry.source import Framed, Outflow
+from modelrunner.registry.tls import TlsSocket
 
 PIECE = 1024 * 1024
 """Bytes that are read at once where the kernel cannot send a file by itself."""
@@ -184,7 +185,7 @@ class FileSlice:
             CorruptStoreError: The file has become shorter.
             OSError: The connection is lost.
         """
-        if isinstance(connection, SSLSocket):
+        if isinstance(connection, SSLSocket | TlsSocket):
             for piece in self:
                 connection.sendall(piece)
         elif connection.sendfile(self._file, self._offset, self._count) != self._count:
