@@ -25,6 +25,7 @@ identity = "models@example.com"      # whom the certificate is for; without it a
 ```
 """
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from modelrunner.errors import ConfigError, InvalidReferenceError
+from modelrunner.net import is_loopback
 from modelrunner.oci.reference import Reference, full_pattern
 from modelrunner.text import TOML_HINT, os_hint, os_reason, toml_fault
 
@@ -40,6 +42,8 @@ NAME = "verify.toml"
 VERSION = 1
 Mode = Literal["off", "warn", "enforce"]
 
+_ADDRESS = re.compile(r"\[[0-9a-f.*?]*:[0-9a-f:.*?]*\](?=[:/*?]|$)")
+_HTTPS = ":443"
 _TEXTS = ("match", "mode", "identity", "issuer", "trusted_root")
 _FILES = ("keys", "ca", "tsa")
 _RULE = (*_TEXTS, *_FILES)
@@ -86,9 +90,39 @@ class Policy:
     def rule_for(self, reference: Reference) -> Rule:
         """The first rule that matches a repository, else one that asks for nothing."""
         for rule in self.rules:
-            if fnmatchcase(reference.lowered, full_pattern(rule.match)):
+            if matches(reference.lowered, rule.match):
                 return rule
         return Rule("*", self.default)
+
+
+def pattern_of(match: str) -> str:
+    """The pattern of a rule in full, the same for those that mean the same.
+
+    Raises:
+        InvalidReferenceError: See `full_pattern`.
+    """
+    return _without_port(full_pattern(match))
+
+
+def matches(name: str, match: str) -> bool:
+    """Whether a rule is for a repository, by its full name in lower case.
+
+    The port of https may be spelled out in either of them. Brackets around an address of IPv6 are
+    themselves.
+    """
+    pattern = pattern_of(match)
+    if _ADDRESS.match(pattern):
+        pattern = f"[[]{pattern[1:]}"
+    return fnmatchcase(_without_port(name), pattern)
+
+
+def _without_port(name: str) -> str:
+    """A name without the port that https has anyway; a loopback address speaks http."""
+    registry, slash, path = name.partition("/")
+    host = registry.removesuffix(_HTTPS)
+    if host == registry or is_loopback(host.strip("[]")):
+        return name
+    return f"{host}{slash}{path}"
 
 
 def read_policy(path: Path) -> Policy:

@@ -197,6 +197,79 @@ def test_what_cannot_be_attached_is_told(
     assert found.stderr.startswith(f"error: {message}\nhint: ")
 
 
+@pytest.mark.parametrize(
+    ("kind", "content", "media_type"),
+    [
+        ("spdx", b'{"spdxVersion": "SPDX-2.3"}', "application/spdx+json"),
+        (
+            "spdx",
+            b'{"@context": "https://spdx.org/rdf/3.0.1/spdx-context.jsonld", "@graph": []}',
+            "application/spdx+json",
+        ),
+        ("spdx", b"# made by hand\nSPDXVersion: SPDX-2.3\n", "text/spdx"),
+        (
+            "cyclonedx",
+            b'\xef\xbb\xbf{"bomFormat": "CycloneDX", "specVersion": "1.6"}',
+            "application/vnd.cyclonedx+json",
+        ),
+        (
+            "cyclonedx",
+            (
+                b'<?xml version="1.0"?><!-- x --><bom version="1"\n'
+                b' xmlns="http://cyclonedx.org/schema/bom/1.5"><components/></bom>'
+            ),
+            "application/vnd.cyclonedx+xml",
+        ),
+        ("text/spdx", b"SPDXVersion: SPDX-2.2", "text/spdx"),
+        ("license", "Freies Gerät".encode(), "application/vnd.cncf.model.doc.v1.raw+license"),
+        ("application/x-own", b"\0\1", "application/x-own"),
+    ],
+)
+def test_a_file_is_attached_as_what_it_is(
+    cli: CommandLine, name: str, tmp_path: Path, kind: str, content: bytes, media_type: str
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(content)
+
+    value = json.loads(done(cli, "attach", name, str(path), "--type", kind, "--json"))
+
+    assert value["referrer"]["artifact_type"] == media_type
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "message"),
+    [
+        ("spdx", b"{}", "is not a document in SPDX, as spdx has to be"),
+        ("spdx", b'{"spdxVersion": 2}', "is not a document in SPDX"),
+        ("spdx", b'{"spdxVersion": ', "is not a document in SPDX"),
+        ("spdx", b'{"bomFormat": "CycloneDX", "specVersion": "1.6"}', "is not a document in SPDX"),
+        ("spdx", b"GGUF\3\0\0\0", "is not a document in SPDX"),
+        ("cyclonedx", b'{"spdxVersion": "SPDX-2.3"}', "is not a document in CycloneDX"),
+        ("cyclonedx", b"<html/>", "is not a document in CycloneDX"),
+        ("cyclonedx", b"[" * 100_000, "is not a document in CycloneDX"),
+        (
+            "application/spdx+json",
+            b"SPDXVersion: SPDX-2.3",
+            "is not a document in SPDX, as application/spdx+json has to be: it is text/spdx",
+        ),
+        ("license", b"%PDF-1.7\xff\xfe", "is not UTF-8 text, as license has to be"),
+        ("card", b"", "is not UTF-8 text, as card has to be"),
+    ],
+)
+def test_a_file_that_is_something_else_is_refused(
+    cli: CommandLine, name: str, tmp_path: Path, kind: str, content: bytes, message: str
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(content)
+
+    found = cli("attach", name, str(path), "--type", kind)
+
+    assert found.returncode == 2
+    assert found.stderr.startswith(f"error: {path} {message}")
+    assert "\nhint: " in found.stderr
+    assert json.loads(done(cli, "discover", name, "--json", "--offline"))["referrers"] == []
+
+
 def test_a_password_is_needed_where_a_key_is_encrypted(
     cli: CommandLine, name: str, tmp_path: Path
 ) -> None:

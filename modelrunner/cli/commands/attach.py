@@ -6,7 +6,7 @@ from typing import Annotated
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.cli.steps.attaching import attached_to_dict, hand_over
-from modelrunner.operations.trust.attach import NOT_STORED, Attachment, find_subject, media_type_of
+from modelrunner.operations.trust.attach import NOT_STORED, Attachment, find_subject, type_of_file
 from modelrunner.units import format_size
 
 
@@ -30,7 +30,7 @@ def attach(
     push_: Annotated[bool, Option("--push", help="Push it to the model's registry now.")] = False,
 ) -> None:
     """Attach a file to a model: an SBOM, a license, a card. It goes wherever the model goes."""
-    media_type = media_type_of(kind)
+    media_type = type_of_file(file, kind)
     subject = find_subject(
         context.store, context.source_for, reference, remote=push_, otherwise=NOT_STORED
     )

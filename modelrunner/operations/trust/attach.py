@@ -23,12 +23,13 @@ from modelrunner.oci.reference import Reference, match_id
 from modelrunner.oci.referrers import Referrer
 from modelrunner.operations.model.suggestions import pin_by_content
 from modelrunner.operations.package.push_referrers import ReferrerPusher
+from modelrunner.provenance.documents.recognize import LIMIT, RECOGNIZE, is_text
 from modelrunner.registry.http.retry import Backoff
 from modelrunner.registry.source import Framed, Outflow, Sink, Source
 from modelrunner.store.adopt import take
 from modelrunner.store.stamps import hash_file
 from modelrunner.store.store import Store, StoredModel
-from modelrunner.text import sanitize_line
+from modelrunner.text import os_reason, sanitize_line
 
 TYPES = {
     "spdx": "application/spdx+json",
@@ -37,6 +38,12 @@ TYPES = {
     "card": "application/vnd.cncf.model.doc.v1.raw+modelcard",
 }
 """Short names of what may be attached; any media type is one by itself."""
+
+_TEXTS = (TYPES["license"], TYPES["card"])
+_EXPECTED = {
+    "SPDX": "expected JSON with `spdxVersion`, or tags that begin with `SPDXVersion: SPDX-`",
+    "CycloneDX": "expected JSON with `bomFormat` and `specVersion`, or XML with a `bom` in it",
+}
 
 NOT_STORED = "pull it first, or add --push for a model that is in its registry alone"
 """The hint for what is to be attached to, and is not in the store."""
@@ -168,9 +175,7 @@ class Attachment:
         Raises:
             UsageError: There is no such file.
         """
-        if not path.is_file():
-            found = "is a directory, not a file" if path.is_dir() else "file not found"
-            raise UsageError(f"{path}: {found}", hint="name the file to attach")
+        _require_file(path)
         title = {media_types.ANNOTATION_TITLE: sanitize_line(path.name, 200)}
         layer = Descriptor(media_type, hash_file(path), path.stat().st_size, title)
         return cls._of(subject, media_type, layer, path, {})
@@ -253,6 +258,59 @@ def _upload(
         backoff.remaining_s()
 
     backoff.run(lambda: upload.send(Outflow(silent, silent, silent)))
+
+
+def _require_file(path: Path) -> None:
+    if not path.is_file():
+        found = "is a directory, not a file" if path.is_dir() else "file not found"
+        raise UsageError(f"{path}: {found}", hint="name the file to attach")
+
+
+def type_of_file(path: Path, kind: str) -> str:
+    """Return the media type to attach a file under, which is what that says.
+
+    Args:
+        path: The file.
+        kind: A short name, or a media type; one that is not known says nothing of the file.
+
+    Raises:
+        UsageError: The type is neither, the file cannot be read, or it is something else.
+    """
+    wanted = media_type_of(kind)
+    _require_file(path)
+    known = RECOGNIZE.get(wanted)
+    if known is None and wanted not in _TEXTS:
+        return wanted
+    try:
+        # outside: a file that a person names
+        with path.open("rb") as file:
+            raw = file.read(LIMIT + 1)
+    except OSError as exc:
+        raise UsageError(
+            f"cannot read {path}: {os_reason(exc)}", hint="check the file's permissions"
+        ) from exc
+    if len(raw) > LIMIT:
+        raise UsageError(
+            f"{path} exceeds {LIMIT // (1024 * 1024)} MiB",
+            hint=f"attach it under a media type of its own, instead of {kind}",
+        )
+    if known is None:
+        if is_text(raw):
+            return wanted
+        raise UsageError(
+            f"{path} is not UTF-8 text, as {kind} has to be",
+            hint="attach it under its own media type, such as --type application/pdf",
+        )
+    name, recognize = known
+    found = recognize(raw)
+    # a short name stands for each form of a document
+    if found is None or (found != wanted and kind.lower() not in TYPES):
+        is_other = "" if found is None else f": it is {found}"
+        raise UsageError(
+            f"{path} is not a document in {name}, as {kind} has to be{is_other}",
+            hint=f"{_EXPECTED[name]}; attach another file under its own media type",
+        )
+    return found
 
 
 def media_type_of(text: str) -> str:

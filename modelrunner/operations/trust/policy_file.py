@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +16,6 @@ from pathlib import Path
 from modelrunner.disk.files import disk_errors, write_atomically
 from modelrunner.disk.lock import held
 from modelrunner.errors import ConfigError, NotFoundError, UsageError
-from modelrunner.oci.reference import full_pattern
 from modelrunner.provenance.certificates import Authority
 from modelrunner.provenance.keys import PublicKey
 from modelrunner.provenance.policy import (
@@ -25,7 +23,9 @@ from modelrunner.provenance.policy import (
     Mode,
     Policy,
     Rule,
+    matches,
     parse_policy,
+    pattern_of,
     read_policy,
 )
 
@@ -81,8 +81,8 @@ class PolicyFile:
 
     def _add(self, rule: Rule) -> Rule:
         policy = self.read()
-        pattern = full_pattern(rule.match)
-        if any(full_pattern(each.match) == pattern for each in policy.rules):
+        pattern = pattern_of(rule.match)
+        if any(pattern_of(each.match) == pattern for each in policy.rules):
             raise UsageError(
                 f"{self.path} has a rule for {rule.match} already",
                 hint=f"remove it first: `modelrunner trust remove '{rule.match}'`",
@@ -111,7 +111,7 @@ class PolicyFile:
             # what the file names is named from its directory, and what a person names from here
             trusted_root=None if rule.trusted_root is None else rule.trusted_root.absolute(),
         )
-        hides = (fnmatchcase(pattern, full_pattern(each.match)) for each in policy.rules)
+        hides = (matches(pattern, each.match) for each in policy.rules)
         place = next((number for number, is_hidden in enumerate(hides) if is_hidden), None)
         head, tables = self._parts()
         place = len(tables) if place is None else place
@@ -133,8 +133,8 @@ class PolicyFile:
 
     def _remove(self, match: str) -> Rule:
         policy = self.read()
-        pattern = full_pattern(match)
-        patterns = [full_pattern(each.match) for each in policy.rules]
+        pattern = pattern_of(match)
+        patterns = [pattern_of(each.match) for each in policy.rules]
         if pattern not in patterns:
             known = ", ".join(each.match for each in policy.rules[:10])
             raise RuleNotFoundError(
@@ -144,7 +144,15 @@ class PolicyFile:
         number = patterns.index(pattern)
         rule = policy.rules[number]
         head, tables = self._parts()
-        del tables[number : number + 1]
+        removed = tables.pop(number)
+        if number == len(tables):
+            # what stands below the last rule, after an empty line, is not about it
+            lines = removed.splitlines(keepends=True)
+            rest = "".join(lines[_begin_of(lines, len(lines)) :])
+            if tables:
+                tables[-1] += rest
+            else:
+                head = [*head, rest]
         left = [*policy.rules[:number], *policy.rules[number + 1 :]]
         self._write(head, tables, replace(policy, rules=tuple(left)))
         kept = {key for each in left for key in (*each.keys, *each.ca, *each.tsa)}
@@ -189,7 +197,8 @@ class PolicyFile:
             return [f"version = {VERSION}\n"], []
         # outside: the person's own configuration
         lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-        starts = [number for number, line in enumerate(lines) if _TABLE.match(line)]
+        headers = [number for number, line in enumerate(lines) if _TABLE.match(line)]
+        starts = [_begin_of(lines, number) for number in headers]
         head = lines[: starts[0]] if starts else lines
         if head and not head[-1].endswith("\n"):
             head[-1] += "\n"
@@ -246,3 +255,16 @@ class PolicyFile:
             )
         # a link, such as one into a directory of settings, stays one
         write_atomically(self.path.resolve(), raw)
+
+
+def _begin_of(lines: Sequence[str], header: int) -> int:
+    """The line where what belongs to a table begins: comments above its header are about it.
+
+    Those that follow the table before without an empty line between are about that one, unless
+    there is no empty line at all.
+    """
+    first = header
+    while first > 0 and lines[first - 1].lstrip()[:1] in ("", "#"):
+        first -= 1
+    empty = (number for number in range(first, header) if not lines[number].strip())
+    return next(empty, first)

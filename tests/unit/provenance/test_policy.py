@@ -43,11 +43,37 @@ def test_pattern_is_of_full_names_and_a_short_one_is_docker_hubs(match, name, is
         ("oci://ghcr.io/acme/*", "ghcr.io/acme/model"),
         ("docker.io/*", "acme/model"),
         ("*", "localhost:5000/model"),
+        # the port that https has anyway
+        ("registry.example.com/*", "registry.example.com:443/team/model"),
+        ("registry.example.com:443/*", "registry.example.com/team/model"),
+        ("*.example.com/*", "registry.example.com:443/team/model"),
+        ("[2001:db8::1]/*", "[2001:db8::1]:443/team/model"),
+        # brackets are those of an address
+        ("[::1]:5000/*", "[::1]:5000/team/model"),
+        ("[::1]:*/team/*", "[::1]:5000/team/model"),
+        ("[::1]*", "[::1]:5000/team/model"),
+        ("[2001:db8::*]:5000/*", "[2001:db8::1]:5000/team/model"),
     ],
 )
 def test_a_pattern_may_be_spelled_as_names_are(match, name):
     policy = Policy("off", (Rule(match, "enforce"),))
     assert policy.rule_for(Reference.parse(name)).mode == "enforce"
+
+
+@pytest.mark.parametrize(
+    ("match", "name"),
+    [
+        ("registry.example.com/*", "registry.example.com:5000/team/model"),
+        ("registry.example.com:5000/*", "registry.example.com/team/model"),
+        # http has another port than https there
+        ("localhost/*", "localhost:443/team/model"),
+        ("[::1]:5000/*", "[::1]:5001/team/model"),
+        ("[::1]:5000/*", "1:5000/team/model"),
+    ],
+)
+def test_a_pattern_is_for_one_port(match, name):
+    policy = Policy("off", (Rule(match, "enforce"),))
+    assert policy.rule_for(Reference.parse(name)).mode == "off"
 
 
 @pytest.mark.parametrize("match", ["ghcr.io/acme/model:1", "https://ghcr.io/acme/*", "model:1"])

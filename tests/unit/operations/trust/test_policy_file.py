@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from modelrunner.errors import ConfigError
+from modelrunner.errors import ConfigError, UsageError
 from modelrunner.operations.trust.policy_file import PolicyFile
 from modelrunner.operations.trust.signatures import Signers
 from modelrunner.provenance.policy import Rule, parse_policy
@@ -67,3 +67,100 @@ def test_with_another_trusted_root_nothing_was_verified_yet(tmp_path: Path) -> N
 
     assert Signers.of(rule).fingerprint != before
     assert Signers.of(Rule("x/*", "enforce", identity="me")).fingerprint != before
+
+
+_COMMENTED = """\
+# Ours.
+version = 1
+
+# Of Docker.
+[[rule]]
+match = "docker.io/ai/*"   # all of them
+mode = "off"
+# The one above will go.
+
+# --- ours ---
+
+# The team's.
+[[rule]]
+match = "ghcr.io/team/*"
+mode = "off"
+# Nobody else's:
+[[rule]]
+match = "ghcr.io/*"
+mode = "off"
+# until then
+
+# Asked for again in May.
+"""
+
+
+@pytest.mark.parametrize(
+    ("match", "gone"),
+    [
+        (
+            "ai/*",
+            """# Of Docker.
+[[rule]]
+match = "docker.io/ai/*"   # all of them
+mode = "off"
+# The one above will go.
+
+""",
+        ),
+        (
+            "ghcr.io/team/*",
+            """# --- ours ---
+
+# The team's.
+[[rule]]
+match = "ghcr.io/team/*"
+mode = "off"
+""",
+        ),
+        (
+            "ghcr.io/*",
+            """# Nobody else's:
+[[rule]]
+match = "ghcr.io/*"
+mode = "off"
+# until then
+""",
+        ),
+    ],
+)
+def test_a_rule_goes_with_the_comments_about_it_and_no_others(
+    tmp_path: Path, match: str, gone: str
+) -> None:
+    path = tmp_path / "verify.toml"
+    path.write_text(_COMMENTED)
+
+    PolicyFile(path).remove(match)
+
+    assert gone in _COMMENTED
+    assert _lines(path.read_text()) == _lines(_COMMENTED.replace(gone, ""))
+
+
+def test_a_rule_is_added_above_the_comments_of_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "verify.toml"
+    path.write_text(_COMMENTED)
+
+    PolicyFile(path).add(Rule("ghcr.io/team/one", "off"))
+
+    text = path.read_text()
+    assert text.index('match = "ghcr.io/team/one"') < text.index("# --- ours ---")
+    assert set(_lines(_COMMENTED)) <= set(_lines(text))
+
+
+def test_a_rule_with_the_port_of_https_is_the_same_rule(tmp_path: Path) -> None:
+    policy = PolicyFile(tmp_path / "verify.toml")
+    policy.add(Rule("registry.example.com/*", "off"))
+
+    with pytest.raises(UsageError, match=r"has a rule for registry\.example\.com:443"):
+        policy.add(Rule("registry.example.com:443/*", "off"))
+    assert policy.remove("registry.example.com:443/*").match == "registry.example.com/*"
+
+
+def _lines(text: str) -> list[str]:
+    """Lines that say something."""
+    return [line for line in text.splitlines() if line]
