@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 _LIMIT = 64 * 1024
+_LEAST_RSA = 2048
+"""Bits of a key (source: the Notary Project's `signature-specification.md`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,36 @@ class PublicKey:
         except InvalidSignature:
             return False
         return True
+
+    def verifies_jws(self, algorithm: str, signature: bytes, signed: bytes) -> bool:
+        """Whether a signature was made by this key's owner, by one of the ways of JWS.
+
+        Args:
+            algorithm: The way, by its name.
+            signature: The signature, as JWS has it.
+            signed: The bytes that were signed.
+
+        Raises:
+            ConfigError: Nothing is installed that verifies it.
+        """
+        from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+        try:
+            from jwt import get_algorithm_by_name
+            from jwt.exceptions import InvalidKeyError
+        except ImportError as exc:
+            raise ConfigError(
+                "cannot verify Notation signatures: pyjwt is not installed",
+                hint=f"`{installation.add('sigstore')}`",
+            ) from exc
+        if isinstance(self._key, RSAPublicKey) and self._key.key_size < _LEAST_RSA:
+            return False
+        way = get_algorithm_by_name(algorithm)
+        try:
+            return bool(way.verify(signed, way.prepare_key(self._key), signature))
+        except (InvalidKeyError, TypeError, ValueError):
+            # a key of another kind than the algorithm is for
+            return False
 
 
 def _verify_ecdsa(key: "EllipticCurvePublicKey", signature: bytes, signed: bytes) -> None:

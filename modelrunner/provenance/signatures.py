@@ -10,6 +10,7 @@ These forms are read:
 - *bundle*: `application/vnd.dev.sigstore.bundle...+json`, a referrer of the manifest, with a DSSE
   envelope or a signature of the manifest itself.
 - *OMS* (OpenSSF model signing): a bundle whose statement lists a model's files with their digests.
+- *Notation*: a JWS with its certificates, `application/jose+json`; see `notation`.
 
 Others are named, see `named_form`. Sources: cosign `specs/SIGNATURE_SPEC.md`, the in-toto
 attestation and DSSE specifications, sigstore `protobuf-specs`, the `model-signing` package 1.1.
@@ -20,10 +21,12 @@ import binascii
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from hashlib import sha256
 from typing import Any, Literal
 
 from modelrunner.errors import MalformedManifestError
+from modelrunner.provenance import notation
 from modelrunner.text import sanitize_line
 from modelrunner.wire import parse_json
 
@@ -40,7 +43,6 @@ STATEMENT = "application/vnd.in-toto+json"
 _OMS = "https://model_signing/"
 _OMS_SIGNATURE = "https://model_signing/signature/v1.0"
 _UNREAD = {
-    "application/jose+json": "a Notation signature (JWS)",
     "application/cose": "a Notation signature (COSE)",
     "application/pgp-signature": "a GPG signature",
     "application/pgp-keys": "a GPG signature",
@@ -50,7 +52,7 @@ _HEX = re.compile(r"[0-9a-f]{64}")
 _SIMPLE_TYPE = "cosign container image signature"
 SIGN_PREDICATE = "https://sigstore.dev/cosign/sign/"
 
-Form = Literal["simple signing", "dsse", "bundle", "oms"]
+Form = Literal["simple signing", "dsse", "bundle", "oms", "notation"]
 Kind = Literal["signature", "attestation"]
 
 
@@ -70,6 +72,8 @@ class Evidence:
         chain: Its certificates in PEM or DER, the signer's first, as far as they come with it.
         timestamps: Responses of timestamp authorities, in DER.
         files: Names and SHA-256 of the files that it is about, where it is about files.
+        algorithm: How it was made, as JWS names it, where it is one.
+        expires: When it stops to count, where it does.
     """
 
     form: Form
@@ -83,6 +87,8 @@ class Evidence:
     chain: tuple[bytes, ...] = ()
     timestamps: tuple[bytes, ...] = ()
     files: tuple[tuple[str, str], ...] | None = None
+    algorithm: str | None = None
+    expires: datetime | None = None
 
 
 def named_form(types: Sequence[str]) -> str | None:
@@ -117,6 +123,8 @@ def evidence_in(
         yield _simple(annotations, content)
     elif media_type == ENVELOPE:
         yield from _envelope(_object(content), "dsse")
+    elif media_type == notation.MEDIA_TYPE:
+        yield _notation(content)
     elif media_type.startswith(BUNDLE_PREFIX):
         yield from _bundle(content, manifest)
 
@@ -146,6 +154,22 @@ def _simple(annotations: Mapping[str, str], content: bytes) -> Evidence:
         certificate=CERTIFICATE_ANNOTATION in annotations,
         chain=tuple(each.encode() for each in pem if each),
         timestamps=_annotated_timestamp(annotations.get(TIMESTAMP_ANNOTATION)),
+    )
+
+
+def _notation(content: bytes) -> Evidence:
+    found = notation.read_notation(content)
+    return Evidence(
+        "notation",
+        "signature",
+        (found.digest,),
+        found.signed,
+        found.signature,
+        certificate=True,
+        chain=found.chain,
+        timestamps=found.timestamps,
+        algorithm=found.algorithm,
+        expires=found.expires,
     )
 
 

@@ -222,7 +222,6 @@ def test_a_signature_of_the_files_counts_for_exactly_them(
 @pytest.mark.parametrize(
     ("media_type", "what"),
     [
-        ("application/jose+json", "a Notation signature (JWS)"),
         ("application/cose", "a Notation signature (COSE)"),
         ("application/pgp-signature", "a GPG signature"),
         ("application/vnd.acme.signature.v1", "a signature of type application/vnd.acme.signature"),

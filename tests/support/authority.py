@@ -50,6 +50,7 @@ def certified(
     begin: datetime | None = None,
     end: datetime | None = None,
     critical_usage: bool = False,
+    key_usage: bool = False,
 ) -> Certified:
     """A certificate, signed by another one or by itself."""
     signer = Signer(ec.generate_private_key(ec.SECP256R1()))
@@ -68,6 +69,11 @@ def certified(
     )
     if usage is not None and not authority:
         builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=critical_usage)
+    if key_usage:
+        names_of = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement")
+        others = dict.fromkeys((*names_of, "encipher_only", "decipher_only", "crl_sign"), False)
+        allowed = x509.KeyUsage(digital_signature=not authority, key_cert_sign=authority, **others)
+        builder = builder.add_extension(allowed, critical=True)
     if mail is not None:
         names = x509.SubjectAlternativeName([x509.RFC822Name(mail)])
         builder = builder.add_extension(names, critical=False)

@@ -128,9 +128,11 @@ def keyless_bundle(subject: Artifact, certificate: bytes = b"no certificate") ->
     return _artifact(BUNDLE, json.dumps(document).encode(), {}, kind=BUNDLE, subject=subject)
 
 
-def signature_artifact(content: bytes, kind: str, subject: Artifact) -> Artifact:
+def signature_artifact(
+    content: bytes, kind: str, subject: Artifact, *, layer: str | None = None
+) -> Artifact:
     """Whatever is said to be a signature."""
-    return _artifact(kind, content, {}, kind=kind, subject=subject)
+    return _artifact(layer or kind, content, {}, kind=kind, subject=subject)
 
 
 def _envelope(signer: Signer, digest: str, predicate: str) -> dict[str, object]:

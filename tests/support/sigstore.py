@@ -198,6 +198,15 @@ def sigstore(folder: Path, *, logs: int | None = 2) -> Iterator[Instance]:
         yield Instance(folder, provider, folder / "trust_config.json", folder / "trusted_root.json")
 
 
+@contextmanager
+def timestamp_authority(folder: Path) -> Iterator[tuple[str, Certified]]:
+    """The block in which a timestamp authority runs: its address, and its root."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        url, chain = _clock(stack, folder)
+        yield url, chain[-1]
+
+
 def _authority() -> Certified:
     """The certificate that Fulcio signs with, with all that the public one's has."""
     signer = Signer(ec.generate_private_key(ec.SECP256R1()))
@@ -236,8 +245,10 @@ def _authority() -> Certified:
 
 
 def _clock(stack: ExitStack, folder: Path) -> tuple[str, Sequence[Certified]]:
-    root = certified("clock authority", authority=True)
-    leaf = certified("clock", root, usage=ExtendedKeyUsageOID.TIME_STAMPING, critical_usage=True)
+    root = certified("clock authority", authority=True, key_usage=True)
+    leaf = certified(
+        "clock", root, usage=ExtendedKeyUsageOID.TIME_STAMPING, critical_usage=True, key_usage=True
+    )
     (folder / "clock.pem").write_bytes(leaf.pem + root.pem)
     (folder / "clock.key").write_bytes(leaf.key_pem)
     # its numbers have a fixed port: it gets a network of its own, and is asked through a socket
@@ -275,6 +286,7 @@ def _forwarded(path: Path) -> Iterator[str]:
                     self.close_connection = True
                     return
             self.send_response(found.status)
+            self.send_header("Content-Type", found.headers.get("Content-Type", ""))
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
@@ -29,6 +30,7 @@ from modelrunner.oci.model.layers import Role
 from modelrunner.oci.reference import ANY_REPOSITORY, LOCAL, Reference
 from modelrunner.oci.referrers import Referrer, direct
 from modelrunner.operations.trust.records import fingerprint_of
+from modelrunner.provenance import notation
 from modelrunner.provenance.certificates import (
     Authority,
     UntrustedCertificateError,
@@ -49,6 +51,7 @@ from modelrunner.registry.fallback import worst
 from modelrunner.registry.oci.referrers import BLOB_LIMIT, NotLookedAt
 from modelrunner.store.store import Store
 from modelrunner.text import os_reason, sanitize_line
+from modelrunner.units import format_moment
 
 
 class SignatureSource(Protocol):
@@ -137,6 +140,7 @@ class StoredPlace:
 
 
 _CERTIFIED = "signed with a certificate"
+_NO_AUTHORITY = "present, not verified: a Notation signature, and no certificate authority (`ca`)"
 _NOT_OF_THE_MODEL = ("SHA256SUMS", "model.sig")
 """Files beside those of a model, where it was signed: what a pull writes, and the signature."""
 
@@ -345,7 +349,9 @@ def _evidence(
 
 
 def _is_known(media_type: str) -> bool:
-    return media_type in (SIMPLE_SIGNING, ENVELOPE) or media_type.startswith(BUNDLE_PREFIX)
+    return media_type in (SIMPLE_SIGNING, ENVELOPE, notation.MEDIA_TYPE) or media_type.startswith(
+        BUNDLE_PREFIX
+    )
 
 
 def _check(evidence: Evidence, manifest: Manifest | Index, signers: Signers) -> Checked:
@@ -359,6 +365,8 @@ def _check(evidence: Evidence, manifest: Manifest | Index, signers: Signers) -> 
     if evidence.certificate:
         if signers.authority is not None:
             return _check_authority(evidence, signers.authority, signers.identity)
+        if evidence.form == "notation":
+            return Checked(evidence, problem=_NO_AUTHORITY)
         return _check_identity(evidence, manifest, signers)
     missing = "no public key configured to verify it"
     return Checked(evidence, problem="signed with another key" if signers.keys else missing)
@@ -400,14 +408,22 @@ def _check_authority(evidence: Evidence, authority: Authority, identity: str | N
         signer = authority.signer(chain, evidence.signature, evidence.timestamps)
     except (UntrustedCertificateError, ValueError) as exc:
         return Checked(evidence, problem=f"{_CERTIFIED}: {exc}")
-    if not signer.key.verifies(evidence.signature, evidence.signed):
+    if not _is_by(signer.key, evidence):
         return Checked(evidence, problem=f"{_CERTIFIED}, which is not the one that signed")
+    if evidence.expires is not None and datetime.now(UTC) >= evidence.expires:
+        return Checked(evidence, problem=f"expired at {format_moment(evidence.expires)}")
     if identity is not None and identity not in signer.names:
         return Checked(evidence, problem=f"{_CERTIFIED} of {sanitize_line(signer.shown, 100)}")
     by = f"certificate of {sanitize_line(signer.shown, 200)}"
     # by its own name where none was asked for: others of the authority are others
     named = identity or next(iter(signer.names), None)
     return Checked(evidence, by, proved=Signers(identity=named, authority=signer.authority))
+
+
+def _is_by(key: PublicKey, evidence: Evidence) -> bool:
+    if evidence.algorithm is not None:
+        return key.verifies_jws(evidence.algorithm, evidence.signature, evidence.signed)
+    return key.verifies(evidence.signature, evidence.signed)
 
 
 def _in_der(part: bytes) -> Sequence[bytes]:
