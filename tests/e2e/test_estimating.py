@@ -1,6 +1,7 @@
 """`estimate`, from the best source that knows, and down to the worst."""
 
 import json
+import random
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import Any
 import pytest
 
 from tests.conftest import CommandLine
-from tests.support.artifacts import Artifact, docker_artifact
+from tests.support.artifacts import Artifact, docker_artifact, modelpack_artifact
 from tests.support.gguf import tiny_gguf, tiny_shards
+from tests.support.images import MANIFEST, Image, Item, Packed, digest_of, tar_of
 from tests.support.registry import Registry
 
 MIB = 1024 * 1024
@@ -294,4 +296,72 @@ def test_a_file_that_is_not_there_is_a_usage_error(cli: CommandLine) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
         "error: nowhere/model.gguf: file not found\nhint: name a GGUF file, or check the path\n"
+    )
+
+
+# Models in archives that were not pulled.
+
+
+def modelcar(weights: bytes, how: Packed, folder: str = "models") -> Artifact:
+    """An image whose layers are a base, and a model with a large file before and after it."""
+    noise = random.Random(3).randbytes(6 * MIB)
+    base = tar_of([Item(f"usr/share/{number}", b"x" * 100) for number in range(2000)])
+    items = [
+        Item(f"{folder}/LICENSE", b"free"),
+        Item(f"{folder}/tiny.gguf", weights),
+        Item(f"{folder}/noise.bin", noise),
+    ]
+    says = {"org.containers.type": "ai.image.model.raw"}
+    image = Image([base, tar_of(items)], how=how, annotations=says)
+    blobs = {digest_of(blob): blob for blob in image.blobs}
+    return Artifact(image.manifest, MANIFEST, blobs)
+
+
+@pytest.mark.parametrize("how", ["", "gzip", "zstd"])
+def test_a_model_in_an_image_is_estimated_without_a_download(
+    cli: CommandLine, registry: Registry, tmp_path: Path, how: Packed
+) -> None:
+    weights = tiny_gguf(tmp_path / "tiny.gguf").read_bytes()
+    registry.add(modelcar(weights, how), "team/car", ["1"])
+    name = registry.reference("team/car:1")
+    use = (name, "--context", "512", "--budget", "8GiB")
+    remote = estimate(cli, *use)
+    whole = [
+        request
+        for request in registry.requests
+        if request.kind == "blob" and "Range" not in request.headers
+    ]
+    # the config alone is read as a whole
+    assert len(whole) <= 1
+    assert cli("pull", name).returncode == 0
+    local = estimate(cli, *use)
+    assert remote["bytes"] == local["bytes"]
+    assert remote["fit"] == local["fit"]
+    assert remote["source"] == "header"
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_modelpack_archive_is_estimated_without_a_download(
+    cli: CommandLine, registry: Registry, tmp_path: Path, *, compressed: bool
+) -> None:
+    shards = [path.read_bytes() for path in tiny_shards(tmp_path)]
+    names = [path.name for path in sorted(tmp_path.glob("*.gguf"))]
+    packed = modelpack_artifact(shards, filenames=names, compressed=compressed)
+    registry.add(packed, "team/pack", ["1"])
+    name = registry.reference("team/pack:1")
+    remote = estimate(cli, name, "--context", "512", "--budget", "8GiB")
+    assert cli("pull", name).returncode == 0
+    assert remote["bytes"] == estimate(cli, name, "--context", "512", "--budget", "8GiB")["bytes"]
+
+
+def test_an_image_without_a_model_at_its_front_is_to_be_pulled(
+    cli: CommandLine, registry: Registry, tmp_path: Path
+) -> None:
+    weights = tiny_gguf(tmp_path / "tiny.gguf").read_bytes()
+    registry.add(modelcar(weights, "", "elsewhere"), "team/car", ["1"])
+    name = registry.reference("team/car:1")
+    done = cli("estimate", name, "--budget", "8GiB")
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        10,
+        f"hint: run `modelrunner pull {name}`, which unpacks them",
     )

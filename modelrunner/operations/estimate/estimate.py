@@ -173,6 +173,8 @@ class Estimator:
 
         kept = Kept(self.cache)
         artifact = artifact_at(kept.source(source), pinned)
+        if artifact.is_archived and request.source in ("auto", "header"):
+            return self._of_archives(source, pinned, artifact, request, facts)
         facts = facts._replace(manifest=artifact.manifest)
 
         def config() -> ModelConfig:
@@ -194,6 +196,33 @@ class Estimator:
             notes = (*report.estimate.notes, f"the header exceeds {limit} and was not read")
             return replace(report, estimate=replace(report.estimate, notes=notes))
         return self._corrected(self._of_headers(facts, found, request), artifact, request)
+
+    def _of_archives(
+        self,
+        source: "Source",
+        pinned: Reference,
+        artifact: ModelArtifact,
+        request: EstimateRequest,
+        facts: Facts,
+    ) -> Report:
+        """For a model whose files are in archives, which are not unpacked.
+
+        Raises:
+            HeaderTooLongError: The header is not at the front of a compressed one.
+        """
+        # few models are in archives
+        from modelrunner.operations.estimate.archived import opened
+
+        inside = opened(source, pinned, artifact)
+        if _is_for_vllm(inside.artifact, request):
+            found = tensors.of_parts(inside.artifact, inside.whole, inside.ranges)
+            return self._of_tensors(facts, found, request)
+        shards = headers.of_remote(source, pinned, inside.artifact, inside.header)
+        report = self._of_headers(facts, shards, request)
+        if inside.is_complete:
+            return report
+        notes = (*report.estimate.notes, "a compressed layer was read at its front alone")
+        return replace(report, estimate=replace(report.estimate, notes=notes))
 
     def _without_header(
         self, facts: Facts, artifact: ModelArtifact, config: ModelConfig, request: EstimateRequest

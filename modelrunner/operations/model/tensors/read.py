@@ -138,6 +138,21 @@ def of_remote(source: "Source", reference: Reference, artifact: ModelArtifact) -
     )
 
 
+def of_parts(
+    artifact: ModelArtifact,
+    whole: Callable[[Descriptor], bytes],
+    ranges: Callable[[Descriptor], Read],
+) -> Tensors:
+    """What is known of a model whose files are read in another way.
+
+    Args:
+        artifact: The model.
+        whole: Returns the content of a small file.
+        ranges: Returns what reads parts of a file.
+    """
+    return _read(artifact, whole, ranges, REMOTE_FILES)
+
+
 def _read(
     artifact: ModelArtifact,
     whole: Callable[[Descriptor], bytes],
