@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from modelrunner.lockfile.lock import Lock, LockedModel
     from modelrunner.lockfile.signer import LockedSigner
     from modelrunner.memory.devices.device import Device
+    from modelrunner.oci.descriptor import Descriptor
     from modelrunner.oci.digest import Digest
     from modelrunner.oci.manifest import Index, Manifest
     from modelrunner.oci.model.artifact import ModelArtifact
     from modelrunner.oci.model.config import ModelConfig
     from modelrunner.oci.reference import Reference
+    from modelrunner.oci.referrers import Referrer
     from modelrunner.operations.copy.copy import Copying
     from modelrunner.operations.devices import Usable
     from modelrunner.operations.estimate.estimate import Estimator
@@ -259,7 +261,14 @@ class Workspace:
             found.backoff,
             limits or Limits(),
         )
-        return Copying(self.store, self.source_for, found.referrers_of, copier, found.backoff)
+        return Copying(
+            self.store,
+            self.source_for,
+            found.referrers_of,
+            copier,
+            found.backoff,
+            self.check_carried,
+        )
 
     @cached_property
     def guarded(self) -> bool:
@@ -278,6 +287,31 @@ class Workspace:
             guard.check(reference, manifest)
         if self.also_check is not None:
             self.also_check(reference, manifest)
+
+    def check_carried(
+        self,
+        reference: "Reference",
+        manifest: "Manifest | Index",
+        referrers: "Sequence[Referrer]",
+        read: "Callable[[Descriptor], bytes]",
+    ) -> None:
+        """Accept a model that did not come from its registry, and that the policy lets in.
+
+        Args:
+            reference: Its name.
+            manifest: It.
+            referrers: What came with it; with the local store that is all that is asked.
+            read: Returns a blob of that.
+
+        Raises:
+            UnverifiedError: The policy keeps it out.
+        """
+        guard = self._guard
+        if guard is None:
+            return
+        from modelrunner.operations.trust.signatures import CarriedReferrers
+
+        guard.check(reference, manifest, CarriedReferrers(referrers, read))
 
     def prove_locked(
         self, lock: "Lock", locked: "LockedModel", manifest: "Manifest | Index"

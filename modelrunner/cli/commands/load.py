@@ -55,7 +55,14 @@ def load(
     with progress(context.console, verb="loading") as listener, _opened(files) as (stream, size):
         if size is not None:
             listener(Planned(files[0], size, 0, 0))
-        loader = Loader(context.store, listener, name=wanted, short=repository_for(files[0]))
+        workspace = context.workspace
+        loader = Loader(
+            context.store,
+            listener,
+            name=wanted,
+            short=repository_for(files[0]),
+            check=workspace.check_carried if workspace.guarded else None,
+        )
         loaded = loader.load(stream)
     if context.console.json:
         context.console.emit([_to_dict(one) for one in loaded])

@@ -270,6 +270,7 @@ class _Planner:
             self.plan,
             Library(context.settings.runtimes),
             context.offline,
+            check=context.workspace.check_carried if context.workspace.guarded else None,
         )
 
     def plan(

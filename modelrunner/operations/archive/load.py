@@ -8,7 +8,7 @@ Beside OCI image layouts, archives of Docker Model Runner are read: see `operati
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -74,6 +74,12 @@ class _PlannedModel:
     referrers: tuple[Referrer, ...] = ()
 
 
+CheckCarried = Callable[
+    [Reference, Manifest | Index, Sequence[Referrer], Callable[[Descriptor], bytes]], None
+]
+"""Refuses a model: by its name, its manifest, what came with it, and who reads blobs of that."""
+
+
 class Loader:
     """Loads one archive into one store."""
 
@@ -85,6 +91,7 @@ class Loader:
         name: Reference | None = None,
         short: Reference | None = None,
         nameless: bool = False,
+        check: CheckCarried | None = None,
     ) -> None:
         """Makes one.
 
@@ -95,7 +102,9 @@ class Loader:
                 with short names the repository.
             short: The repository of short names where there is no `name`.
             nameless: Whether a model without a name is taken, to be named by its digest later.
+            check: Refuses a model that the policy keeps out; None where there is no policy.
         """
+        self._check = check
         self._short = short
         self._nameless = nameless
         self._store = store
@@ -248,10 +257,20 @@ class Loader:
                 read_config(one.manifest, config)
             else:
                 self._require_model(one, config)
+        self._check_all(plan)
         loaded = tuple(self._add(one) for one in plan)
         names = ", ".join(name.short for one in loaded for name in one.names)
         self._listener(Finished(names, "", sum(self._sizes.values())))
         return loaded
+
+    def _check_all(self, plan: Sequence[_PlannedModel]) -> None:
+        """Refuse the archive where the policy keeps one of its models out."""
+        if self._check is None:
+            return
+        for one in plan:
+            kept = [each for each in one.referrers if self._is_whole(each)]
+            for name in () if one.is_image else one.names:
+                self._check(name, one.manifest, kept, self._store.blobs.read)
 
     def _entries(self) -> tuple[Descriptor, ...]:
         """What the archive holds, once all of it has come."""

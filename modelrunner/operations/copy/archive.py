@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelrunner.errors import ModelNotFoundError, UsageError
+from modelrunner.errors import IntegrityError, ModelNotFoundError, UsageError
 from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
@@ -44,8 +44,22 @@ class ArchiveOrigin:
 
     @property
     def checked(self) -> None:
-        """The policy is not asked, as of what is loaded."""
+        """The policy is asked only of what goes into the store, as of what is loaded."""
         return
+
+    def small_blob(self, descriptor: Descriptor) -> bytes:
+        """Return a blob, not verified yet.
+
+        Raises:
+            IntegrityError: It is missing, or too large.
+        """
+        try:
+            return self.source.layout.blob(descriptor.digest)
+        except FileNotFoundError as exc:
+            raise IntegrityError(
+                f"{self.source.name}: {descriptor.digest} is missing",
+                hint="create the archive again where it is complete",
+            ) from exc
 
     @property
     def label(self) -> str:

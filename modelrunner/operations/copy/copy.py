@@ -10,7 +10,8 @@ from pathlib import Path
 
 from modelrunner.errors import ManifestNotFoundError, ModelRunnerError, UsageError
 from modelrunner.oci.reference import Reference, match_id, names_tag
-from modelrunner.operations.copy.archive import ArchiveModels
+from modelrunner.operations.archive.load import CheckCarried
+from modelrunner.operations.copy.archive import ArchiveModels, ArchiveOrigin
 from modelrunner.operations.copy.ends import End, parse_end
 from modelrunner.operations.copy.layout_sink import DirectorySink, directory_sink, tar_sink
 from modelrunner.operations.copy.mirror import LayoutPlace, MirrorPlace, MirrorSync
@@ -37,6 +38,10 @@ _REFERRERS = re.compile(r"sha256-[0-9a-f]{64}(?:\.[a-z]+)?")
 """Tags that stand for what refers to another manifest: they come with that."""
 
 
+def _unchecked(*_: object) -> None:
+    """Do nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Copying:
     """Copies between two ends, as texts name them.
@@ -47,6 +52,7 @@ class Copying:
         ask: Opens who may have what refers to a name.
         copier: Copies into registries.
         backoff: How often a source is asked again.
+        check: Refuses a model of an archive that the policy keeps out of the store.
     """
 
     store: Store
@@ -54,6 +60,7 @@ class Copying:
     ask: AskReferrers
     copier: RegistryCopier
     backoff: Backoff = field(default_factory=Backoff)
+    check: CheckCarried = _unchecked
 
     def copy(self, source: str, destination: str, tags: Sequence[str] = ()) -> Copied:
         """Copy one manifest, with all that it needs.
@@ -99,6 +106,9 @@ class Copying:
         found = origin.manifest(origin.digest())
         with closing(origin.contents()) as contents:
             require_model(self.store, found, origin.label, contents)
+        if isinstance(origin, ArchiveOrigin):
+            # as what is loaded
+            self.check(name, found, origin.kept, origin.small_blob)
         store = StoreSink(self.store, found.digest)
         copier = replace(self.copier, sink_for=lambda _: store)
         with self.store.arriving():

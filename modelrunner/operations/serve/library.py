@@ -20,7 +20,7 @@ from modelrunner.oci.model.layers import Layer, Role
 from modelrunner.oci.reference import Reference, match_id
 from modelrunner.oci.tar import Readable
 from modelrunner.operations.archive.docker import DockerArchive
-from modelrunner.operations.archive.load import Loader
+from modelrunner.operations.archive.load import CheckCarried, Loader
 from modelrunner.operations.derive.derive import Differences, derive
 from modelrunner.operations.disk_space import Room
 from modelrunner.operations.disk_usage import usage
@@ -56,6 +56,7 @@ class StoreLibrary:
         runtimes: The installed runtimes, which take room on the disk too.
         offline: Whether the network is ruled out.
         room: What all pulls together expect of the disk.
+        check: Refuses a model of an archive that the policy keeps out; None without a policy.
     """
 
     store: Store
@@ -65,6 +66,7 @@ class StoreLibrary:
     runtimes: Runtimes | None = None
     offline: bool = False
     room: Room = field(default_factory=Room)
+    check: CheckCarried | None = None
 
     def state(self) -> object:
         """Return a value that differs after every change of the store."""
@@ -147,8 +149,9 @@ class StoreLibrary:
             IntegrityError: The archive is damaged, cut or hostile, or lacks something.
             UnsupportedArtifactError: It is not an archive of models.
             CapacityError: It does not fit on the disk.
+            UnverifiedError: The policy keeps one of them out.
         """
-        loaded = Loader(self.store, nameless=True).load(archive)
+        loaded = Loader(self.store, nameless=True, check=self.check).load(archive)
         return [local_model(one.model) for one in loaded if not one.model.is_image]
 
     def export(self, text: str) -> DockerArchive:

@@ -8,7 +8,7 @@ from modelrunner.errors import ModelRunnerError, UnverifiedError
 from modelrunner.oci.manifest import Index, Manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.trust.prove import Prover, why_unproved
-from modelrunner.operations.trust.signatures import Signers
+from modelrunner.operations.trust.signatures import CarriedReferrers, Signers
 from modelrunner.provenance.policy import Policy, Rule, read_policy
 
 
@@ -26,8 +26,18 @@ class Guard:
     prover: Prover
     warn: Callable[[str], None]
 
-    def check(self, reference: Reference, manifest: Manifest | Index) -> None:
+    def check(
+        self,
+        reference: Reference,
+        manifest: Manifest | Index,
+        carried: CarriedReferrers | None = None,
+    ) -> None:
         """Lets a model pass.
+
+        Args:
+            reference: Its name.
+            manifest: It.
+            carried: What came with it, where it did not come from its registry.
 
         Raises:
             UnverifiedError: The policy keeps it out.
@@ -39,7 +49,7 @@ class Guard:
         if rule.mode == "off":
             return
         try:
-            self._check(rule, reference, manifest)
+            self._check(rule, reference, manifest, carried)
         except ModelRunnerError as exc:
             if rule.mode != "warn":
                 raise
@@ -47,14 +57,22 @@ class Guard:
             said = exc.message.removeprefix(f"{reference.short}: ")
             self.warn(f"{reference.short}: {said}")
 
-    def _check(self, rule: Rule, reference: Reference, manifest: Manifest | Index) -> None:
-        found = self.prover.missing(reference, manifest, Signers.of(rule))
+    def _check(
+        self,
+        rule: Rule,
+        reference: Reference,
+        manifest: Manifest | Index,
+        carried: CarriedReferrers | None,
+    ) -> None:
+        found = self.prover.missing(reference, manifest, Signers.of(rule), carried)
         if found is None:
             return
+        look = f"check its signatures with `modelrunner inspect --security {reference.short}`"
+        if carried is not None:
+            look = f"{carried.name} has none that counts: create it again where the model is signed"
         raise UnverifiedError(
             f"{reference.short}: {why_unproved(found)}",
-            hint=f"check its signatures with `modelrunner inspect --security {reference.short}`; "
-            f"verify.toml requires one for {rule.match}",
+            hint=f"{look}; verify.toml requires one for {rule.match}",
             digest=str(manifest.digest),
         )
 

@@ -9,7 +9,10 @@ from modelrunner.oci.reference import Reference
 from modelrunner.operations.trust.records import Records
 from modelrunner.operations.trust.signatures import (
     Ask,
+    CarriedPlace,
+    CarriedReferrers,
     Checked,
+    SignaturePlace,
     Signers,
     StoredPlace,
     signatures_of,
@@ -32,9 +35,20 @@ class Prover:
     records: Records
 
     def missing(
-        self, reference: Reference, manifest: Manifest | Index, signers: Signers
+        self,
+        reference: Reference,
+        manifest: Manifest | Index,
+        signers: Signers,
+        carried: CarriedReferrers | None = None,
     ) -> Sequence[Checked] | None:
         """Return None where one of the signers has signed a model; else what there is instead.
+
+        Args:
+            reference: The model's name.
+            manifest: The model.
+            signers: Whose signatures count.
+            carried: What came with the model, where it did not come from its registry: that and
+                the local store are all that is asked then.
 
         Raises:
             AccessError, TransferError, NotInStoreError: Its registry does not answer, or is ruled
@@ -44,9 +58,11 @@ class Prover:
         fingerprint = signers.fingerprint
         if self.records.has(manifest.digest, fingerprint):
             return None
-        own = [StoredPlace.of(self.store)]
+        own: list[SignaturePlace] = [StoredPlace.of(self.store)]
+        if carried is not None:
+            own.insert(0, CarriedPlace(carried, reference))
         found: Sequence[Checked] = signatures_of(own, manifest, signers, is_enough=counts)
-        if not any(map(counts, found)):
+        if carried is None and not any(map(counts, found)):
             found = self._elsewhere(reference, manifest, signers, found)
         if not any(map(counts, found)):
             return found

@@ -15,6 +15,7 @@ from typing import Protocol
 from modelrunner.errors import (
     AccessError,
     ConfigError,
+    DigestMismatchError,
     IntegrityError,
     ModelRunnerError,
     NotFoundError,
@@ -137,6 +138,57 @@ class StoredPlace:
     def of(cls, store: Store) -> "StoredPlace":
         """The place for all models of a store."""
         return cls(StoredReferrers(store), Reference(LOCAL, ANY_REPOSITORY, None))
+
+
+@dataclass(frozen=True, slots=True)
+class CarriedReferrers:
+    """What came with a model that is not in the store yet, such as in an archive.
+
+    Attributes:
+        carried: What refers to it.
+        read: Returns a blob of it.
+        name: Who it came with, for people.
+    """
+
+    carried: Sequence[Referrer]
+    read: Callable[[Descriptor], bytes]
+    name: str = "the archive"
+
+    def referrers(
+        self,
+        reference: Reference,  # noqa: ARG002 - what came is known by its digest
+        digest: Digest,
+    ) -> Iterable[Referrer | NotLookedAt]:
+        """What refers to a model."""
+        return direct(digest, self.carried)
+
+    def content(
+        self,
+        reference: Reference,  # noqa: ARG002 - see above
+        descriptor: Descriptor,
+    ) -> bytes:
+        """A small blob, verified.
+
+        Raises:
+            IntegrityError: It is too large, missing or damaged.
+        """
+        if descriptor.size > BLOB_LIMIT:
+            raise SizeMismatchError(f"a signature of {descriptor.size} bytes is too large")
+        raw = self.read(descriptor)
+        if Digest.of(raw) != descriptor.digest:
+            raise DigestMismatchError(f"expected a signature {descriptor.digest}")
+        return raw
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class CarriedPlace:
+    """What came with a model as a place."""
+
+    source: CarriedReferrers
+    reference: Reference
 
 
 _CERTIFIED = "signed with a certificate"
