@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -20,6 +21,9 @@ from tests.support import forked, haste
 from tests.support.fixtures import script
 from tests.support.modules import folder_of
 from tests.support.shared import made_once
+
+if TYPE_CHECKING:
+    from xdist.workermanage import WorkerController
 
 ROOT = Path(__file__).parent.parent
 
@@ -71,6 +75,33 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return (cores or 1) if config.option.markexpr == "real" else (cores or 1) * 2
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Has `-n` alone know of groups, too."""
+    if getattr(config.option, "dist", "no") == "load":
+        config.option.dist = "loadgroup"
+    # workers have the words of the command line, and not what became of them
+    if hasattr(config, "workerinput"):
+        config.option.loadgroup = config.workerinput["grouped"]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: "WorkerController") -> None:
+    """Tells a worker whether tests are told by their groups."""
+    node.workerinput["grouped"] = node.config.option.dist == "loadgroup"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object | None:
+    """Gives each worker whole files; of what takes minutes, each test to whoever is free."""
+    if config.option.dist != "loadgroup" or config.option.markexpr not in ("", "not real"):
+        return None
+    # pytest-xdist has it, which nothing else here needs
+    from tests.support.schedule import ByFile
+
+    return ByFile(config, log)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

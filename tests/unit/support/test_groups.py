@@ -13,5 +13,5 @@ pytestmark = [
 @pytest.mark.parametrize("number", [1, 2])
 def test_a_scheduler_sees_the_group_of_a_test(request: pytest.FixtureRequest, number: int) -> None:
     if not request.config.getoption("loadgroup"):
-        pytest.skip("nothing is grouped without --dist loadgroup")
+        pytest.skip("another --dist knows no groups")
     assert request.node.nodeid.endswith(f"[{number}]@together")
