@@ -4,6 +4,7 @@ A file's name is its repository's, so finding a card reads one file. In an insta
 lie beside this module in `data`; in a source checkout they lie in `cards` at the top.
 """
 
+import os
 import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from modelrunner.text import closest, did_you_mean
 if TYPE_CHECKING:
     from modelrunner.cards.card import Card
 
+_SUFFIX = ".md"
 _HERE = Path(__file__).parent
 _NAME = r"(?a)[\w.-]+"
 
@@ -34,7 +36,12 @@ class Catalog(NamedTuple):
 
     def names(self) -> tuple[str, ...]:
         """The names of all cards, sorted."""
-        return tuple(sorted(path.stem for path in self.folder.glob("*.md")))
+        try:
+            # a glob would make a path of each, and a Tab waits for it
+            listed = os.listdir(self.folder)  # noqa: PTH208 - names are enough
+        except OSError:
+            return ()
+        return tuple(sorted(name[: -len(_SUFFIX)] for name in listed if name.endswith(_SUFFIX)))
 
     def get(self, reference: str, tags: Collection[str] = ()) -> "Card | None":
         """The card for a reference or name, `None` if there is none.
@@ -46,7 +53,7 @@ class Catalog(NamedTuple):
         name = repository_of(reference)
         if name is None:
             return None
-        path = self.folder / f"{name}.md"
+        path = self.folder / f"{name}{_SUFFIX}"
         if not path.is_file() or (tags and not _mentions(path, tags)):
             return None
         return _read(path)

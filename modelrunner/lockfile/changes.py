@@ -1,9 +1,9 @@
 """Comparing: whether a lock satisfies an intent, and what differs between two locks of a model."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from typing import Literal
 
+from modelrunner.frozen import frozen, replace
 from modelrunner.lockfile.intent import Fit, Intent, ModelIntent
 from modelrunner.lockfile.lock import CONFIG, Lock, LockedBlob, LockedModel
 from modelrunner.lockfile.runtime import RUNTIME, LockedRuntime, RuntimeIntent
@@ -13,7 +13,7 @@ ChangeKind = Literal["added", "removed", "updated"]
 IMAGE = "image"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Disagreement:
     """One thing that an intent and its lock do not agree on.
 
@@ -97,7 +97,7 @@ def _why_other(
     return None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Change:
     """A model, or the runtime, before and after; one of the two is missing if it came or went."""
 

@@ -5,12 +5,12 @@ Its size is bounded, and the marks that version control leaves of a conflict are
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
 from modelrunner.errors import Fact, ModelRunnerError
+from modelrunner.frozen import field, frozen
 from modelrunner.text import TOML_HINT, available, os_hint, os_reason, suggest
 
 _HEADER = r"\s*(\[\[?)\s*([^\]]+?)\s*\]"
@@ -23,7 +23,7 @@ _LONGEST_LINE = 8192
 """A key of a hundred thousand parts would keep the parser busy for minutes."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Kind:
     """What errors say of every file of one sort.
 
@@ -40,7 +40,7 @@ class Kind:
     remedy: str | None = None
 
 
-@dataclass(frozen=True)
+@frozen
 class Document:
     """A parsed file.
 
@@ -94,17 +94,26 @@ def read_document(path: Path, kind: Kind) -> Document | None:
     Raises:
         ModelRunnerError: The kind's failure: it cannot be read, or as `parse_document` says.
     """
+    content = read_content(path, kind)
+    return None if content is None else parse_document(content, str(path), kind)
+
+
+def read_content(path: Path, kind: Kind) -> bytes | None:
+    """What the file has, up to a byte more than it may have; None where there is none.
+
+    Raises:
+        ModelRunnerError: The kind's failure: it cannot be read.
+    """
     try:
         # outside: a file of the project
         with path.open("rb") as file:
-            content = file.read(kind.limit + 1)
+            return file.read(kind.limit + 1)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as exc:
         raise kind.failure(
             f"cannot read {path}: {os_reason(exc)}", hint=os_hint(exc), file=str(path)
         ) from exc
-    return parse_document(content, str(path), kind)
 
 
 def parse_document(content: bytes, file: str, kind: Kind) -> Document:

@@ -18,11 +18,11 @@ A model has a name, by which `lock --update` and `pull --locked` take it; the ru
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from modelrunner.errors import InvalidReferenceError, MalformedManifestError, UsageError
+from modelrunner.frozen import field, frozen
 from modelrunner.lockfile.document import Document, Kind, near, parse_document, read_document
 from modelrunner.lockfile.runtime import RUNTIME, RuntimeIntent
 from modelrunner.oci.model.paths import checked_path
@@ -55,7 +55,7 @@ _FIT_KEYS = ("vram", "context")
 _ALIASES = {"reference": "ref", "ctx": "context"}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fit:
     """What a model has to fit into: bytes of GPU memory, at a context in tokens."""
 
@@ -67,7 +67,7 @@ class Fit:
         return f"{format_size(self.vram)}{context}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ModelIntent:
     """One model of the intent.
 
@@ -93,7 +93,7 @@ class ModelIntent:
         return self.fit is not None and not _names_one(self.text)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Intent:
     """A whole `modelrunner.toml`; the models are sorted by name."""
 

@@ -36,10 +36,10 @@ what changes is what a review should see.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from modelrunner.errors import LockError
+from modelrunner.frozen import field, frozen, replace
 from modelrunner.lockfile.intent import Fit
 from modelrunner.lockfile.runtime import LockedImage, LockedRuntime
 from modelrunner.lockfile.signer import LockedSigner, facts_of
@@ -59,7 +59,7 @@ CONFIG = "config"
 _HEADER = "# Written by `modelrunner lock` from modelrunner.toml. Check it in; do not edit it."
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@frozen
 class LockedBlob:
     """One blob of a model; `name` is its file's, None where it has none."""
 
@@ -80,7 +80,7 @@ class LockedBlob:
         return self.name or self.role
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LockedModel:
     """One model, pinned.
 
@@ -138,7 +138,7 @@ class LockedModel:
         return sum(blob.size for blob in self.unique)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Lock:
     """A whole `modelrunner.lock`; the models are sorted by name."""
 

@@ -1,9 +1,9 @@
 """The two files of a project, side by side: in the working directory, unless named."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from modelrunner.errors import LockOutdatedError, UsageError
+from modelrunner.frozen import frozen
 from modelrunner.lockfile.changes import disagreements
 from modelrunner.lockfile.intent import Intent, read_intent
 from modelrunner.lockfile.lock import Lock
@@ -14,7 +14,7 @@ LOCK_NAME = "modelrunner.lock"
 _SHOWN = 8
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Project:
     """Where intent and lock are."""
 

@@ -6,7 +6,7 @@ content, and somebody has changed it.
 
 import base64
 import re
-from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,7 +16,8 @@ from modelrunner.errors import (
     LockOutdatedError,
     MalformedManifestError,
 )
-from modelrunner.lockfile.document import Document, Kind, parse_document, read_document
+from modelrunner.frozen import frozen
+from modelrunner.lockfile.document import Document, Kind, parse_document, read_content
 from modelrunner.lockfile.intent import MAX_CONTEXT, MAX_VRAM, NAME, Fit, is_number
 from modelrunner.lockfile.lock import (
     CONFIG,
@@ -37,7 +38,6 @@ from modelrunner.oci.model.config import FAMILIES
 from modelrunner.oci.model.layers import Role
 from modelrunner.oci.model.paths import checked_path
 from modelrunner.oci.reference import Reference
-from modelrunner.system.installation import Installation
 
 KIND = Kind(
     LockError,
@@ -72,8 +72,8 @@ def read_lock(path: Path) -> Lock | None:
     Raises:
         LockError: It says something wrong; with the line.
     """
-    document = read_document(path, KIND)
-    return None if document is None else _lock(document)
+    content = read_content(path, KIND)
+    return None if content is None else parse_lock(content, str(path))
 
 
 def require_lock(path: Path) -> Lock:
@@ -93,6 +93,7 @@ def require_lock(path: Path) -> Lock:
     return lock
 
 
+@lru_cache(maxsize=1)  # a pull asks for its lock, and then for the runtime in it
 def parse_lock(content: bytes, file: str = "modelrunner.lock") -> Lock:
     """Understands what such a file has; `file` is its name in errors.
 
@@ -137,7 +138,7 @@ def _check_version(document: Document) -> None:
         document.refuse(
             "version",
             message=f"unsupported lock version: expected {expected}, got {version!s:.20}",
-            hint=f"upgrade modelrunner: {Installation.current().upgrade()}" if newer else None,
+            hint=_upgrade() if newer else None,
         )
 
 
@@ -305,7 +306,7 @@ def _signer(table: "_Table") -> LockedSigner:
     return signer
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Table:
     """A table, and where it stands."""
 
@@ -385,3 +386,10 @@ class _Table:
     def refuse(self, key: str, message: str, hint: str | None = None) -> NoReturn:
         """Says what is wrong at one of its keys."""
         self.document.refuse(*self.at, key, message=message, hint=hint)
+
+
+def _upgrade() -> str:
+    # few locks are newer than the program
+    from modelrunner.system.installation import Installation
+
+    return f"upgrade modelrunner: {Installation.current().upgrade()}"

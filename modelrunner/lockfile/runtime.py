@@ -7,8 +7,7 @@ image = "vulkan@b11434"          # as `runtimes install` takes it, or the refere
 The lock has the index that this names, and the image of every platform in it.
 """
 
-from dataclasses import dataclass, field
-
+from modelrunner.frozen import field, frozen
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.image import Platform
 from modelrunner.oci.reference import Reference
@@ -17,7 +16,7 @@ RUNTIME = "runtime"
 """What `lock --update` and `pull --locked` call it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RuntimeIntent:
     """The runtime that a project wants.
 
@@ -39,7 +38,7 @@ class RuntimeIntent:
         return RUNTIME
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LockedImage:
     """The image for one platform.
 
@@ -59,7 +58,7 @@ class LockedImage:
         return "any platform" if self.platform is None else str(self.platform)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LockedRuntime:
     """The runtime of a project, pinned.
 

@@ -4,18 +4,17 @@ A fingerprint says who it was, for people; the key or the certificate itself is 
 nothing can be verified with a fingerprint.
 """
 
-import base64
+import binascii
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from hashlib import sha256
 
+from modelrunner.frozen import field, frozen
 from modelrunner.oci.digest import Digest
 
 MOST = 16
 """Signers of one model, and certificates of one signer, that are recorded."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LockedSigner:
     """A signer of a locked model: by a key, by a certificate, or by an identity alone.
 
@@ -40,12 +39,12 @@ class LockedSigner:
     @property
     def key(self) -> str | None:
         """The fingerprint of the key: the SHA-256 of its DER form, in hex."""
-        return sha256(self.public_key).hexdigest() if self.public_key else None
+        return Digest.of(self.public_key).hex if self.public_key else None
 
     @property
     def ca(self) -> str | None:
         """The fingerprint of the authority: the SHA-256 of its certificate, in hex."""
-        return sha256(self.certificate).hexdigest() if self.certificate else None
+        return Digest.of(self.certificate).hex if self.certificate else None
 
     @property
     def who(self) -> tuple[str, ...]:
@@ -103,4 +102,4 @@ def facts_of(signer: LockedSigner) -> Iterator[tuple[str, str | list[str]]]:
 
 def encoded(raw: bytes) -> str:
     """Bytes as the file has them."""
-    return base64.b64encode(raw).decode()
+    return binascii.b2a_base64(raw, newline=False).decode()

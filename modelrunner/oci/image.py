@@ -3,10 +3,10 @@
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from modelrunner.errors import MalformedManifestError, UnsupportedArtifactError
+from modelrunner.frozen import field, frozen
 from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
@@ -20,7 +20,7 @@ _BUILD = r"(?:^|[^a-z0-9])b(\d{3,7})(?![a-z0-9])"
 _VERSION = "org.opencontainers.image.version"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Platform:
     """An operating system and a processor, as images name them."""
 
@@ -60,7 +60,7 @@ class Platform:
         return "/".join(filter(None, (self.os, self.architecture, self.variant)))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ImageConfig:
     """The config of an image, as far as it counts.
 

@@ -1,9 +1,9 @@
 """Names of runtimes: `vulkan`, `vulkan@b11434`, or the reference of an image."""
 
 import re
-from dataclasses import dataclass, replace
 
 from modelrunner.errors import UsageError
+from modelrunner.frozen import frozen, replace
 from modelrunner.oci.image import build_in
 from modelrunner.oci.reference import Reference
 from modelrunner.text import suggest
@@ -19,7 +19,7 @@ _NATIVE_TAG = r"(?:v?[\w.]+|latest)-(?P<backend>[a-z]+\d*)"
 _VERSION = r"b?(\d{3,7})"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Named:
     """What a text names: the reference of an image, and its backend where it is known."""
 

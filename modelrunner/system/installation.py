@@ -13,10 +13,11 @@ import shutil
 import sys
 import sysconfig
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
+
+from modelrunner.frozen import frozen
 
 EXTRAS: Mapping[str, Sequence[str]] = {
     "embedded": ("xllamacpp>=2026.10",),
@@ -33,7 +34,7 @@ EXTRAS: Mapping[str, Sequence[str]] = {
 _PROGRAM = "modelrunner"
 
 
-@dataclass(frozen=True)
+@frozen
 class Installation:
     """One copy of the program.
 

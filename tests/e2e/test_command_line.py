@@ -581,6 +581,69 @@ def test_nothing_heavy_is_imported_that_a_command_does_not_use(
     assert "dataclasses" not in loaded or arguments[0] in {"tag", "rm"}
 
 
+STANDARD = {
+    *("argparse", "ast", "copy", "dataclasses", "datetime", "fnmatch", "hashlib", "inspect"),
+    *("importlib", "ipaddress", "ntpath", "queue", "random", "shutil", "signal", "string"),
+    *("struct", "subprocess", "tempfile", "threading", "urllib.parse", "weakref"),
+}
+"""Modules of the standard library that commands about what is here do without."""
+
+PROGRAM_OF_ALL = """
+import json, sys, typing
+texts = []
+def note(self, *given, before=typing.ForwardRef.__init__, **named):
+    texts.append(given[0])
+    before(self, *given, **named)
+typing.ForwardRef.__init__ = note
+from modelrunner.cli.app import main
+before = set(sys.modules)
+code = main(sys.argv[1:])
+real = [name for name, each in sys.modules.items() if type(each).__name__ != "_Late"]
+print(json.dumps([code, sorted(real), texts]), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "most"),
+    [
+        (["--version"], 15),
+        (["--help"], 17),
+        (["list"], 62),
+        (["list", "-q"], 62),
+        (["path", "REF"], 60),
+        (["pull", "PINNED"], 90),
+        (["COMPLETE", "modelrunner li"], 20),
+        (["COMPLETE", "modelrunner rm te"], 64),
+        (["COMPLETE", "modelrunner path te"], 64),
+        (["COMPLETE", "modelrunner pull te"], 70),
+    ],
+    ids=str,
+)
+def test_few_modules_are_loaded_for_what_people_wait_for(
+    cli: CommandLine, named: str, arguments: list[str], most: int
+) -> None:
+    (model,) = json.loads(cli("list", "--json").stdout)
+    words = {"REF": named, "PINNED": f"{named.rpartition(':')[0]}@{model['id']}"}
+    command, environ = [words.get(word, word) for word in arguments], dict(cli.environ)
+    if arguments[0] == "COMPLETE":
+        line = arguments[1]
+        asked = {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split()) - 1)}
+        environ, command = {**environ, **asked, "_MODELRUNNER_COMPLETE": "complete_bash"}, []
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM_OF_ALL, *command],
+        capture_output=True,
+        env=environ,
+        check=True,
+    )
+    code, modules, texts = json.loads(done.stderr.splitlines()[-1])
+    assert code == 0
+    assert (HEAVY | STANDARD) & set(modules) == set()
+    # the first annotation that is a text sets up Python's own parser
+    assert texts == []
+    ours = [name for name in modules if name.partition(".")[0] == "modelrunner"]
+    assert len(ours) <= most
+
+
 # Packages of the program that a command does without.
 
 FIRST = {"cli", "errors", "frozen", "text", "version"}

@@ -5,7 +5,6 @@ A model that is all here gets the name that the lock gives it, so that `run` and
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from modelrunner.errors import (
@@ -15,6 +14,7 @@ from modelrunner.errors import (
     NotInStoreError,
     StoreAccessError,
 )
+from modelrunner.frozen import frozen, replace
 from modelrunner.lockfile.lock import Lock, LockedBlob, LockedModel
 from modelrunner.lockfile.project import Project
 from modelrunner.lockfile.runtime import RUNTIME
@@ -28,7 +28,7 @@ _MANIFEST = "manifest"
 _SHOWN = 5
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MissingBlobs:
     """A locked model of which something is missing or damaged."""
 
@@ -139,7 +139,7 @@ Fetch = Callable[[Sequence[Reference], Check | None], Sequence[Outcome]]
 """Pulls references; the function refuses models before their weights are downloaded."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LockedPull:
     """What became of one model of a lock.
 
@@ -154,7 +154,7 @@ class LockedPull:
     outcome: Outcome
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class LockedPuller:
     """Pulls what a lock pins, each model by its digest; what is in the store needs no network.
 
