@@ -348,3 +348,14 @@ def test_a_link_in_the_place_of_a_partial_goes_and_a_folder_stays(store, tmp_pat
     assert folder.is_dir()
     assert not link.is_symlink()
     assert (tmp_path / "victim").read_bytes() == b"precious"
+
+
+def test_a_file_that_a_person_still_has_is_not_freed(store, tmp_path):
+    model = put(store, docker_artifact(b"GGUF weights" * 100), "ai/m")
+    (weights,) = model.artifact.weights
+    # as an import does, where the file system can
+    os.link(store.blobs.path(weights.descriptor.digest), tmp_path / "mine.gguf")
+    everything = sum(path.stat().st_size for path in store.layout.blobs.iterdir())
+    store.forget(model.digest)
+    assert remove_blobs_of(store, model) == everything - weights.descriptor.size
+    assert (tmp_path / "mine.gguf").read_bytes() == b"GGUF weights" * 100
