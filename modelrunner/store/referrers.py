@@ -65,6 +65,33 @@ def kept(blobs: BlobStore, entry: Descriptor) -> "tuple[Referrer, ...]":
     return tuple(found)
 
 
+def kept_about(
+    blobs: BlobStore, entries: Sequence[Entry], digest: Digest
+) -> tuple["Referrer", ...]:
+    """What refers to a model, or to something that is kept with one.
+
+    Args:
+        blobs: The blobs of the store.
+        entries: Of its index.
+        digest: The model, or what is kept with one.
+    """
+    lists = {
+        entry.descriptor.digest: entry.descriptor
+        for entry in entries
+        if list_of(entry.descriptor) is not None
+    }
+    if any(entry.descriptor.digest == digest for entry in entries):
+        return kept(blobs, lists[digest]) if digest in lists else ()
+    for descriptor in lists.values():
+        found = kept(blobs, descriptor)
+        if any(each.digest == digest for each in found):
+            # loaded by now
+            from modelrunner.oci.referrers import reachable
+
+            return reachable(digest, found)
+    return ()
+
+
 def is_whole(blobs: BlobStore, manifest: Manifest) -> bool:
     """Whether a manifest and all of its blobs are there."""
     wanted = (manifest.descriptor, *manifest.blobs)

@@ -39,7 +39,7 @@ from modelrunner.oci.reference import (
 from modelrunner.store.blobs import BlobStore
 from modelrunner.store.index import Entry, read_index, write_index
 from modelrunner.store.layout import Layout
-from modelrunner.store.referrers import carried, keep, kept, list_of
+from modelrunner.store.referrers import carried, keep, kept, kept_about, list_of
 from modelrunner.text import did_you_mean, sanitize_line
 
 # late imports: what reads the store loads nothing that changes it, or that explains what is missing
@@ -452,13 +452,13 @@ class Store:
         return StoredModel(self.layout, listed.descriptor, tuple(references), known, published)
 
     def referrers_of(self, digest: Digest) -> "tuple[Referrer, ...]":
-        """What refers to a model, as far as it is kept; nothing where it is not in the store."""
+        """What refers to a model, as far as it is kept; nothing where it is not in the store.
+
+        What refers to something that is kept with a model is found by that, too.
+        """
         if not self.layout.exists():
             return ()
-        for entry in read_index(self.layout):
-            if entry.descriptor.digest == digest and list_of(entry.descriptor) is not None:
-                return kept(self.blobs, entry.descriptor)
-        return ()
+        return kept_about(self.blobs, read_index(self.layout), digest)
 
     def sound_referrers(self, digest: Digest) -> "tuple[Referrer, ...]":
         """What refers to a model and can be given to others: every blob of it is right."""

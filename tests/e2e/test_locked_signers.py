@@ -1,6 +1,8 @@
 """A lock records who signs its models, and a pull of it refuses what they have not signed."""
 
+import base64
 import json
+import shutil
 import tomllib
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,12 +11,13 @@ from pathlib import Path
 import jsonschema
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from modelrunner.share.server import sharing
 from modelrunner.store.store import Store
 from tests.conftest import ROOT, CommandLine
 from tests.support.artifacts import Artifact, docker_artifact
-from tests.support.authority import certified
+from tests.support.authority import certified, timestamp
 from tests.support.registry import Registry
 from tests.support.signing import Signer, certified_bundle
 
@@ -253,6 +256,29 @@ def test_a_certificate_is_recorded_with_whom_it_names(
     assert found.returncode == 6
     assert "not signed by others@example.com of authority " in found.stderr
     assert "signed with a certificate of models@example.com" in found.stderr
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+def test_the_authority_of_a_timestamp_is_recorded_with_it(
+    machine: Machine, name: str, project: Path, tmp_path: Path, registry: Registry, tiny: Artifact
+) -> None:
+    root = certified("Root", authority=True)
+    clock = certified("Clock", usage=ExtendedKeyUsageOID.TIME_STAMPING, critical_usage=True)
+    mine = certified("Team", root, mail="models@example.com")
+
+    def stamp(signature: bytes) -> bytes:
+        return timestamp(clock, signature, tmp_path / "clock")
+
+    signature = certified_bundle(mine.signer, tiny, [mine.der], stamp)
+    registry.add(signature, "team/m", [_tag(tiny)])
+    ca, tsa = root.write(tmp_path / "ca.pem"), clock.write(tmp_path / "tsa.pem")
+
+    done(machine("owner"), "lock", "--init", name, "--ca", str(ca), "--tsa", str(tsa))
+
+    (entry,) = locked(project)["signed"]  # type: ignore[misc]
+    assert entry["tsa"] == [base64.b64encode(clock.der).decode()]
+    done(machine("builder"), "pull", "--locked")
+    done(machine("builder"), "pull", "--frozen")
 
 
 def _tag(model: Artifact) -> str:

@@ -169,6 +169,46 @@ def test_signatures_alone_are_those_of_the_model(
     assert tree(cli, name, "--offline") == [("signature", [])]
 
 
+def test_what_is_kept_with_a_model_is_signed_and_verified_without_a_network(
+    cli: CommandLine,
+    machine: Machine,
+    registry: Registry,
+    tiny: Artifact,
+    signer: Signer,
+    tmp_path: Path,
+) -> None:
+    registry.add(tiny, "team/m", ["1"])
+    name = registry.reference("team/m:1")
+    done(cli, "pull", name)
+    registry.close()
+    sbom, key = tmp_path / "m.spdx.json", tmp_path / "key.pem"
+    sbom.write_text('{"spdxVersion": "SPDX-2.3"}')
+    key.write_bytes(signer.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    value = json.loads(done(cli, "attach", name, str(sbom), "--type", "spdx", "--json"))
+    digest = value["referrer"]["digest"]
+
+    named = f"{name.removesuffix(':1')}@{digest}"
+    value = json.loads(done(cli, "sign", named, "--key", str(key), "--json"))
+    assert (value["stored"], value["digest"]) == (True, digest)
+    done(cli, "sign", digest, "--key", str(key))
+
+    found = [("SBOM", [("signature", []), ("signature", [])])]
+    assert tree(cli, name, "--offline") == found
+    assert tree(cli, named, "--offline") == found[0][1]
+    done(cli, "save", name, "-o", str(tmp_path / "m.tar"))
+    other = machine("other")
+    done(other, "load", str(tmp_path / "m.tar"))
+    assert tree(other, name, "--offline") == found
+    done(other, "trust", "add", "*", "--key", str(signer.publish(tmp_path / "team.pub")))
+    assert done(other, "trust", "test", named, "--offline").endswith(
+        "passes: signed by a trusted signer\n"
+    )
+    # the SBOM is signed, and the model is not
+    assert other("trust", "test", name, "--offline").returncode == 6
+    missing = other("sign", f"{name.removesuffix(':1')}@sha256:{'0' * 64}", "--key", str(key))
+    assert missing.returncode == 3
+
+
 def test_tags_that_claim_a_circle_are_followed_once(
     cli: CommandLine, registry: Registry, tiny: Artifact, signer: Signer
 ) -> None:

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,8 +87,19 @@ def bundle(
     return _artifact(BUNDLE, json.dumps(document).encode(), {}, kind=BUNDLE, subject=subject)
 
 
-def certified_bundle(signer: Signer, subject: Artifact, chain: list[bytes]) -> Artifact:
-    """A bundle with the certificates of an authority of one's own, in DER, the signer's first."""
+def certified_bundle(
+    signer: Signer,
+    subject: Artifact,
+    chain: list[bytes],
+    stamp: Callable[[bytes], bytes] | None = None,
+) -> Artifact:
+    """A bundle with the certificates of an authority of one's own, in DER, the signer's first.
+
+    `stamp` returns the timestamp of a signature.
+    """
+    envelope = _envelope(signer, subject.digest, SIGN)
+    made = base64.b64decode(envelope["signatures"][0]["sig"])  # type: ignore[index]
+    stamps = [] if stamp is None else [{"signedTimestamp": _encoded(stamp(made))}]
     document = {
         "mediaType": BUNDLE,
         "verificationMaterial": {
@@ -95,8 +107,9 @@ def certified_bundle(signer: Signer, subject: Artifact, chain: list[bytes]) -> A
                 "certificates": [{"rawBytes": _encoded(each)} for each in chain]
             },
             "tlogEntries": [],
+            "timestampVerificationData": {"rfc3161Timestamps": stamps},
         },
-        "dsseEnvelope": _envelope(signer, subject.digest, SIGN),
+        "dsseEnvelope": envelope,
     }
     return _artifact(BUNDLE, json.dumps(document).encode(), {}, kind=BUNDLE, subject=subject)
 

@@ -19,7 +19,7 @@ from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest
-from modelrunner.oci.reference import Reference, match_id
+from modelrunner.oci.reference import Reference, is_whole_id, match_id
 from modelrunner.oci.referrers import Referrer
 from modelrunner.operations.model.suggestions import pin_by_content
 from modelrunner.operations.package.push_referrers import ReferrerPusher
@@ -60,7 +60,7 @@ class Subject:
     Attributes:
         name: What it is called; None where it has no name.
         manifest: Its manifest.
-        stored: The model of the store; None where it is not there.
+        stored: The model of the store that it is, or is kept with; None where it is not there.
     """
 
     name: Reference | None
@@ -89,6 +89,8 @@ def find_subject(
 ) -> Subject:
     """Return the model that a text means: of the store, else of its registry.
 
+    By its digest something is found, too, that refers to a model of the store.
+
     Args:
         store: Asked first.
         source_for: Opens the registry of a name.
@@ -103,6 +105,9 @@ def find_subject(
     model = store.lookup(text)
     if model is not None:
         return Subject(_name_of(model, text), model.manifest, model)
+    kept = _attached(store, text)
+    if kept is not None:
+        return kept
     if not remote or match_id(text):
         error = store.not_found(text)
         if not remote and otherwise is not None and not error.facts.get("near"):
@@ -111,6 +116,24 @@ def find_subject(
     name = Reference.parse(text)
     exact, manifest = pin_by_content(source_for(name), name)
     return Subject(exact if name.pinned else name, manifest, None)
+
+
+def _attached(store: Store, text: str) -> Subject | None:
+    """Something that is kept with a model of the store, by its whole digest."""
+    if is_whole_id(text):
+        name, digest = None, Digest(text.removeprefix("sha256:"))
+    elif "@" in text:
+        name = Reference.parse(text)
+        if name.digest is None:
+            return None
+        digest = name.digest
+    else:
+        return None
+    for model in store.models():
+        for referrer in model.referrers:
+            if referrer.digest == digest:
+                return Subject(name, referrer.manifest, model)
+    return None
 
 
 def _name_of(model: StoredModel, text: str) -> Reference | None:
