@@ -4,19 +4,24 @@ Time limits, proxies, certificates and redirects are judged as everywhere; an an
 size, and nothing but https leaves this machine.
 """
 
+import time
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from modelrunner.errors import ConfigError, RegistryAnswerError
+from modelrunner.errors import ConfigError, InterruptedTransferError, RegistryAnswerError
 from modelrunner.net import is_loopback
+from modelrunner.registry.http.connections import Response
+from modelrunner.registry.http.encodings import as_meant, is_encoded
 from modelrunner.registry.http.endpoint import Endpoint
-from modelrunner.registry.http.exchange import Exchange, finishing, read_limited
+from modelrunner.registry.http.errors import network_errors
+from modelrunner.registry.http.exchange import Exchange, finishing
 from modelrunner.registry.http.retry import Backoff
 from modelrunner.text import sanitize_line
 
 _LIMIT = 1024 * 1024
+_PIECE = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +48,12 @@ class ServiceClient:
     Attributes:
         ca_file: A bundle of certificates to trust; None for the usual ones.
         backoff: How much time there is.
+        answer_s: Seconds in which an answer has to come, from its first byte on.
     """
 
     ca_file: str | None
     backoff: Backoff
+    answer_s: float = 60.0
 
     def ask(
         self,
@@ -77,10 +84,21 @@ class ServiceClient:
                 exchange.send(method, f"{url}{path}", scope="", headers=headers, content=content)
             ) as found,
         ):
-            body = read_limited(found, _LIMIT, endpoint.label)
-            if len(body) > _LIMIT:
-                raise RegistryAnswerError(f"{endpoint.label}: the answer is too large")
-            return Answer(endpoint.label, found.status, found.headers, body)
+            return Answer(endpoint.label, found.status, found.headers, self._body(found, endpoint))
+
+    def _body(self, found: Response, endpoint: Endpoint) -> bytes:
+        """The whole body; somebody waits for it, so it has to come at once."""
+        body, deadline = bytearray(), time.monotonic() + self.answer_s
+        with network_errors(endpoint.label):
+            while piece := found.raw.read1(_PIECE, decode_content=False):
+                body += piece
+                if len(body) > _LIMIT:
+                    raise RegistryAnswerError(f"{endpoint.label}: the answer is too large")
+                if time.monotonic() > deadline:
+                    raise InterruptedTransferError(
+                        f"{endpoint.label}: the answer takes longer than {self.answer_s:g} s"
+                    )
+        return as_meant(bytes(body), _LIMIT) if is_encoded(found) else bytes(body)
 
     def _endpoint(self, url: str) -> Endpoint:
         try:

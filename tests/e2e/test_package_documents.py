@@ -1,5 +1,6 @@
 """A package gets lists of its parts and its provenance, which go wherever it goes."""
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from tests.conftest import CommandLine
 from tests.support.documents import cyclonedx_faults, slsa_faults, spdx_faults
 from tests.support.gguf import tiny_gguf
+from tests.support.hugging_face import Repository, hugging_face
 from tests.support.registry import Registry
+from tests.support.safetensors import TINY, config_json, safetensors_file
 from tests.support.signing import Signer
 
 TYPES = ("application/spdx+json", "application/vnd.cyclonedx+json", "application/vnd.in-toto+json")
@@ -182,3 +185,77 @@ def test_a_key_without_anything_to_sign_is_told(cli: CommandLine, model: Path) -
         "error: --sign-key needs --sbom or --provenance\n"
         "hint: sign the model itself with `modelrunner sign`\n"
     )
+
+
+def test_a_repository_of_the_hub_is_named_with_its_commit(
+    cli: CommandLine, model: Path, tmp_path: Path
+) -> None:
+    with hugging_face() as hub:
+        hub.repositories["Org/Tiny-GGUF"] = Repository({"Tiny-Q4_0.gguf": model.read_bytes()})
+        words = ("package", "--from-hf", "Org/Tiny-GGUF", "registry.example.com/team/m:1")
+        value = json.loads(done(cli, *words, *ALL, "--json", HF_ENDPOINT=hub.url))
+
+    found = contents(cli, value)
+    first = json.loads(found[TYPES[2]])["predicate"]["buildDefinition"]["resolvedDependencies"][0]
+    commit = first["digest"]["gitCommit"]
+    assert first["uri"] == f"pkg:huggingface/org/tiny-gguf@{commit}"
+    assert spdx_faults(json.loads(found[TYPES[0]])) == []
+    assert cyclonedx_faults(json.loads(found[TYPES[1]])) == []
+    source = json.loads(found[TYPES[0]])["packages"][-1]
+    assert (source["downloadLocation"], source["versionInfo"]) == (
+        "https://huggingface.co/Org/Tiny-GGUF",
+        commit,
+    )
+
+
+def test_a_directory_of_another_format_has_documents(cli: CommandLine, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(safetensors_file(TINY))
+    (folder / "config.json").write_bytes(config_json())
+    (folder / "LICENSE").write_text("You may.\n")
+
+    value = packaged_directory(cli, folder)
+
+    found = contents(cli, value)
+    spdx = json.loads(found[TYPES[0]])
+    assert spdx_faults(spdx) == []
+    assert cyclonedx_faults(json.loads(found[TYPES[1]])) == []
+    assert spdx["packages"][0]["licenseDeclared"] == "LicenseRef-model"
+    assert spdx["hasExtractedLicensingInfos"][0]["extractedText"] == "You may.\n"
+
+
+def packaged_directory(cli: CommandLine, folder: Path) -> dict[str, Any]:
+    words = ("package", folder, "registry.example.com/team/m:1", *ALL, "--json")
+    value: dict[str, Any] = json.loads(done(cli, *words, **EPOCH))
+    return value
+
+
+def test_a_quantizer_is_named_with_what_it_was_given(
+    cli: CommandLine, model: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "programs"
+    place.mkdir()
+    script = (
+        "#!/bin/sh\n"
+        'echo "main: build = 4711 (abcdef0)"\n'
+        'for word; do case "$word" in *.tmp-*) target=$word;; esac; done\n'
+        f'cp "{model}" "$target"\n'
+    )
+    (place / "llama-quantize").write_text(script)
+    (place / "llama-quantize").chmod(0o755)
+    name = "registry.example.com/team/m:1"
+    words = ("package", model, name, "--quantize", "Q4_K_M", *ALL, "--json")
+
+    value = json.loads(done(cli, *words, PATH=f"{place}:{cli.environ['PATH']}"))
+
+    found = contents(cli, value)
+    built = json.loads(found[TYPES[2]])["predicate"]["buildDefinition"]
+    (step,) = built["externalParameters"]["steps"]
+    assert step["option"] == "Q4_K_M"
+    assert step["tool"] == "llama-quantize 4711 (abcdef0)"
+    before = hashlib.sha256(model.read_bytes()).hexdigest()
+    assert built["resolvedDependencies"] == [{"digest": {"sha256": before}}]
+    assert str(tmp_path) not in found[TYPES[2]].decode()
+    assert spdx_faults(json.loads(found[TYPES[0]])) == []
+    assert cyclonedx_faults(json.loads(found[TYPES[1]])) == []

@@ -22,7 +22,7 @@ from modelrunner.provenance.certificates import Named, named_in
 from modelrunner.provenance.keyless import requests
 from modelrunner.provenance.keyless.requests import AnswerError, EphemeralKey, TimestampQuery
 from modelrunner.provenance.keyless.roots import Root
-from modelrunner.provenance.keyless.services import Log, Services
+from modelrunner.provenance.keyless.services import Log, Services, require_sigstore
 from modelrunner.provenance.keyless.tokens import (
     AMBIENT,
     IdentityToken,
@@ -32,7 +32,6 @@ from modelrunner.provenance.keyless.tokens import (
     token_text,
 )
 from modelrunner.provenance.keyless.verifying import NotVerifiedError, verify_bundle
-from modelrunner.provenance.keys import require
 from modelrunner.provenance.signing import SignedBundle, Unsigned
 from modelrunner.registry.services import Answer, ServiceClient
 from modelrunner.text import sanitize_line
@@ -176,7 +175,7 @@ def identity_signer(
         IdentityTokenError: The token cannot be used.
         TransferError: The pipeline does not give out its token.
     """
-    require()
+    require_sigstore()
     # what is wrong with the token is told before anything is asked for
     given = None if text == AMBIENT else token_text(text, environ, stdin)
     audience = _AUDIENCE if trust_config is None else None

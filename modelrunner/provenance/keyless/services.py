@@ -18,6 +18,22 @@ _MOST_SERVICES = 100
 _AUTHORITY_VERSIONS, _CLOCK_VERSIONS, LOG_VERSIONS = (1,), (1,), (1, 2)
 
 
+def require_sigstore() -> None:
+    """Make sure that an identity can sign.
+
+    Raises:
+        ConfigError: The extra `sigstore` is not installed.
+    """
+    # found, and not loaded: what is wrong with a token is told sooner
+    from importlib.util import find_spec
+
+    if find_spec("sigstore") is None or find_spec("cryptography") is None:
+        raise ConfigError(
+            "cannot sign for an identity: sigstore is not installed",
+            hint=f"`{installation.add('sigstore')}`",
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Log:
     """A transparency log.
@@ -50,16 +66,11 @@ class Services:
         """Return those of the public Sigstore, as its signed metadata lists them today.
 
         Raises:
-            ConfigError: They cannot be had, or nothing is installed that signs.
+            ConfigError: They cannot be had.
         """
-        try:
-            from sigstore.errors import Error as SigstoreError
-            from sigstore.models import ClientTrustConfig
-        except ImportError as exc:
-            raise ConfigError(
-                "cannot sign for an identity: sigstore is not installed",
-                hint=f"`{installation.add('sigstore')}`",
-            ) from exc
+        from sigstore.errors import Error as SigstoreError
+        from sigstore.models import ClientTrustConfig
+
         try:
             config = ClientTrustConfig.production().signing_config
             authority = config.get_fulcio().url

@@ -137,5 +137,11 @@ def test_other_licenses_get_a_name_of_their_own() -> None:
 def test_every_license_of_the_table_is_one_of_the_list() -> None:
     from modelrunner.provenance.documents import licenses
 
-    for name in licenses._KNOWN:
-        assert spdx_faults(spdx(replace(PLAIN, license=name))) == []
+    files = tuple(PackageFile(name, B, 1, "weights") for name in (*licenses._KNOWN, "No-Such-1.0"))
+    document = spdx(replace(PLAIN, files=files))
+    for package, file in zip(document["packages"][1:], files, strict=True):
+        package["licenseDeclared"] = file.name
+
+    (fault,) = spdx_faults(document)
+
+    assert "No-Such-1.0" in fault
