@@ -152,7 +152,6 @@ def sign(
         ),
         (201, b"[" * 100_000, 5, "expected a certificate, got no JSON object"),
         (200, b" " * (2 * 1024 * 1024), 5, "the answer is too large"),
-        (429, b"", 5, "rate limit reached"),
     ],
 )
 def test_an_authority_that_makes_no_certificate_is_told(
@@ -160,11 +159,21 @@ def test_an_authority_that_makes_no_certificate_is_told(
 ) -> None:
     service.status, service.body = status, body
 
-    found, text = sign(None, "--timeout", "1")
+    found, text = sign()
 
     assert found == code
     assert said.format(iss="https://accounts.example.com") in text
     assert "\nhint: " in text
+
+
+def test_an_authority_that_is_asked_too_often_is_waited_for(sign: Sign, service: Service) -> None:
+    service.status, service.headers = 429, {"Retry-After": "86400"}
+
+    code, text = sign()
+
+    assert code == 5
+    assert "rate limit reached, wait 86400 s" in text
+    assert len(service.asked) == 1
 
 
 def test_an_authority_that_repeats_the_token_does_not_show_it(sign: Sign, service: Service) -> None:

@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 from modelrunner.errors import (
     IdentityTokenError,
     IntegrityError,
-    RateLimitedError,
     RegistryAnswerError,
     RegistryUnavailableError,
 )
@@ -33,6 +32,7 @@ from modelrunner.provenance.keyless.tokens import (
 )
 from modelrunner.provenance.keyless.verifying import NotVerifiedError, verify_bundle
 from modelrunner.provenance.signing import SignedBundle, Unsigned
+from modelrunner.registry.http.responses import rate_limited
 from modelrunner.registry.services import Answer, ServiceClient
 from modelrunner.text import sanitize_line
 from modelrunner.wire import parse_object
@@ -131,8 +131,9 @@ class IdentitySigner:
                     hint="try again later: the error is on the service's side",
                 )
             if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
-                raise RateLimitedError(
-                    f"{answer.label}: rate limit reached", hint="try again later"
+                said = {"registry": answer.label}
+                raise rate_limited(
+                    answer.headers, "sign", answer.label, said, hint="try again later"
                 )
             return answer
 
