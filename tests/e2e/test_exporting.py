@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml
 
@@ -19,13 +18,13 @@ from tests.support.gguf import Typed, tiny_gguf, tiny_projector
 from tests.support.hugging_face import Repository, hugging_face
 from tests.support.modules import folder_of
 from tests.support.registry import Registry
+from tests.support.schemas import is_of_kubernetes, kubernetes_refuses
 from tests.support.stores import put
 
 KINDS = ("compose", "k8s", "kserve", "quadlet", "llama-preset", "systemd")
 HERE = ("llama-preset", "systemd")
 MIB = 1 << 20
 HOSTILE = "a \"b\" 'c' $HOME $$x $(id) ${X} %h 100% : - {x} &y *z !t | > @at `d`.gguf"
-KUBERNETES = "1.34"
 VECTORS = {"llama.pooling_type": Typed("uint32", 1)}
 
 
@@ -364,7 +363,7 @@ class TestKubernetes:
         found = export(hostile, "k8s")
         deployment, service = yaml.safe_load_all(found["files"]["kubernetes.yaml"])
         for each in (deployment, service):
-            kubernetes_validate.validate(each, KUBERNETES, strict=True)
+            is_of_kubernetes(each)
         pod = deployment["spec"]["template"]["spec"]
         is_hardened(pod, found["limit_bytes"])
         line = exports.in_container(pod["containers"][0]["args"])
@@ -377,8 +376,7 @@ class TestKubernetes:
     def test_the_schemas_are_strict(self, here: CommandLine) -> None:
         deployment, _ = yaml.safe_load_all(text_of(here, "k8s"))
         deployment["spec"]["template"]["spec"]["containers"][0]["readOnly"] = True
-        with pytest.raises(kubernetes_validate.ValidationError):
-            kubernetes_validate.validate(deployment, KUBERNETES, strict=True)
+        assert kubernetes_refuses(deployment)
 
     def test_the_command_of_the_init_container_is_one_that_a_shell_runs(
         self, here: CommandLine, tmp_path: Path
@@ -415,12 +413,12 @@ class TestImageVolumes:
         found = export(here, kind, "--image-volume", pushed)
         whole, *_ = yaml.safe_load_all(exports.only_text(found))
         if kind == "k8s":
-            kubernetes_validate.validate(whole, KUBERNETES, strict=True)
+            is_of_kubernetes(whole)
             pod = whole["spec"]["template"]["spec"]
         else:
             pod = {k: v for k, v in whole["spec"]["predictor"].items() if k != "minReplicas"}
             about = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": pod}
-            kubernetes_validate.validate(about, KUBERNETES, strict=True)
+            is_of_kubernetes(about)
         assert "initContainers" not in pod
         index = json.loads(
             here("push", "ai/tiny:1", "--as", "image", "--to", pushed, "--json").stdout
@@ -479,7 +477,7 @@ class TestKServe:
         pod = {name: value for name, value in predictor.items() if name != "minReplicas"}
         is_hardened(pod, found["limit_bytes"])
         whole = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": pod}
-        kubernetes_validate.validate(whole, KUBERNETES, strict=True)
+        is_of_kubernetes(whole)
         line = exports.in_container(pod["containers"][0]["args"])
         assert line[line.index("--model") + 1] == f"/models/{HOSTILE}"
 

@@ -14,15 +14,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml
 
 from tests.conftest import CommandLine
-from tests.e2e.test_exporting import COMMIT, KUBERNETES, MIB, in_folder, installed, limit_of
+from tests.e2e.test_exporting import COMMIT, MIB, in_folder, installed, limit_of
 from tests.support import exports
 from tests.support.artifacts import Artifact, docker_artifact
 from tests.support.gguf import tiny_gguf
+from tests.support.schemas import is_of_kubernetes
 from tests.support.stores import put
 from tests.support.waiting import wait_until
 
@@ -226,7 +226,7 @@ class TestKubernetes:
         text = text_of(here, "k8s", "--image", IMAGE, "--name", "llm")
         deployment, service = yaml.safe_load_all(text)
         for each in (deployment, service):
-            kubernetes_validate.validate(each, KUBERNETES, strict=True)
+            is_of_kubernetes(each)
         pod = deployment["spec"]["template"]["spec"]
         (server,) = pod["containers"]
         assert exports.in_container(server["command"]) == [

@@ -8,17 +8,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import jsonschema
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from modelrunner.share.server import sharing
 from modelrunner.store.store import Store
-from tests.conftest import ROOT, CommandLine
+from tests.conftest import CommandLine
 from tests.support.artifacts import Artifact, docker_artifact
 from tests.support.authority import certified, timestamp
 from tests.support.registry import Registry
+from tests.support.schemas import is_valid
 from tests.support.signing import Signer, certified_bundle
 
 Machine = Callable[[str], CommandLine]
@@ -61,9 +61,8 @@ def signed(machine: CommandLine, name: str, signer: Signer, tmp_path: Path, titl
 
 def locked(project: Path) -> dict[str, object]:
     """What the lock of the one model says, after it was held against the schema."""
-    schema = json.loads((ROOT / "docs/schemas/modelrunner.lock.schema.json").read_text())
     value = tomllib.loads((project / "modelrunner.lock").read_text())
-    jsonschema.validate(value, schema)
+    is_valid("modelrunner.lock", value)
     (model,) = value["model"]
     assert isinstance(model, dict)
     return {"version": value["version"], **model}

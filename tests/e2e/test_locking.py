@@ -6,14 +6,14 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
-import jsonschema
 import pytest
 
-from tests.conftest import ROOT, CommandLine
+from tests.conftest import CommandLine
 from tests.support.artifacts import Artifact, docker_artifact, image_artifact, modelpack_artifact
 from tests.support.gguf import tiny_gguf
 from tests.support.mounts import read_only
 from tests.support.registry import Registry
+from tests.support.schemas import is_valid
 
 Write = Callable[[str], None]
 
@@ -40,10 +40,8 @@ def valid(project: Path) -> dict[str, object]:
     """Both files, held against their schemas; what the lock says."""
     found: dict[str, object] = {}
     for name in ("modelrunner.toml", "modelrunner.lock"):
-        schema = json.loads((ROOT / "docs" / "schemas" / f"{name}.schema.json").read_text())
-        jsonschema.Draft202012Validator.check_schema(schema)
         found = tomllib.loads((project / name).read_text())
-        jsonschema.validate(found, schema)
+        is_valid(name, found)
     return found
 
 
@@ -565,10 +563,7 @@ class TestInit:
         assert tomllib.loads(text) == {"models": {}}
         filled = text.replace("\n# ", "\n")
         (project / "modelrunner.toml").write_text(filled)
-        valid_intent = json.loads(
-            (ROOT / "docs" / "schemas" / "modelrunner.toml.schema.json").read_text()
-        )
-        jsonschema.validate(tomllib.loads(filled), valid_intent)
+        is_valid("modelrunner.toml", tomllib.loads(filled))
 
     @pytest.mark.parametrize("exists", [False, True])
     def test_models_without_init_are_told_where_they_go(

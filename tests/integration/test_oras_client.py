@@ -2,13 +2,12 @@
 
 import inspect
 import json
+from importlib import import_module
 
-import oras.provider
 import pytest
 
 from modelrunner.errors import RegistryAnswerError
 from modelrunner.oci.reference import Reference
-from modelrunner.registry.oci import oras_client
 from tests.support.artifacts import docker_artifact
 from tests.support.pulling import Pulling
 from tests.support.registry import Registry
@@ -34,9 +33,9 @@ def tags(pulling, registry):
 
 
 def test_oras_sends_every_request_in_the_one_method_that_we_replace():
+    provider = import_module("oras.provider")
     whole, method = (
-        inspect.getsource(part)
-        for part in (oras.provider.Registry, oras.provider.Registry.do_request)
+        inspect.getsource(part) for part in (provider.Registry, provider.Registry.do_request)
     )
     for way in ("self.session.", "requests.get(", "requests.post(", "requests.request("):
         assert whole.count(way) - method.count(way) == (1 if way == "self.session." else 0)
@@ -79,7 +78,7 @@ def test_next_page_is_on_the_same_server_and_is_read_once(pulling, registry, lin
 
 
 def test_list_without_end_is_read_for_so_many_pages(pulling, registry, monkeypatch):
-    monkeypatch.setattr(oras_client, "_MAX_PAGES", 3)
+    monkeypatch.setattr("modelrunner.registry.oci.oras_client._MAX_PAGES", 3)
     handle = registry.handle
 
     def endless(request):

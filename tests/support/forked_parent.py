@@ -47,6 +47,8 @@ def load() -> None:
     # of this script's folder nothing is wanted; `-m` would have the folder of the command there
     del sys.path[0]
     sys.path.insert(0, str(Path.cwd()))
+    # tests of documents have it; where it is, oras makes a grammar of addresses for a second
+    sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
     table = import_module("modelrunner.cli.parser.command_table")
     import_module("modelrunner.cli.app")
     import_module("modelrunner.cli.by_typer")

@@ -1,22 +1,14 @@
 """The schemas in docs say the same as the program: what one refuses the other does not take."""
 
-import json
 import tomllib
 
-import jsonschema
 import pytest
 
 from modelrunner.errors import ModelRunnerError
 from modelrunner.lockfile.intent import parse_intent
 from modelrunner.lockfile.reader import parse_lock
-from tests.conftest import ROOT
+from tests.support.schemas import validator
 from tests.unit.lockfile.test_lock import SIGNED, TEXT, WITH_RUNTIME, A, C
-
-
-def validator(name: str) -> jsonschema.Draft202012Validator:
-    schema = json.loads((ROOT / "docs" / "schemas" / f"{name}.schema.json").read_text())
-    jsonschema.Draft202012Validator.check_schema(schema)
-    return jsonschema.Draft202012Validator(schema)
 
 
 @pytest.mark.parametrize(

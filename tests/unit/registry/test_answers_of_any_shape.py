@@ -15,7 +15,6 @@ from modelrunner.registry.http.endpoint import Endpoint
 from modelrunner.registry.http.responses import error_for
 from modelrunner.registry.http.tokens import Tokens
 from modelrunner.registry.huggingface.api import hits_in
-from modelrunner.registry.oci.oras_client import OrasClient
 from modelrunner.wire import parse_json
 
 
@@ -32,6 +31,9 @@ class Answering:
 
 def tags_in(raw):
     """The tags that a registry lists with this body."""
+    # it imports oras, which takes longer than most tests
+    from modelrunner.registry.oci.oras_client import OrasClient
+
     endpoint = Endpoint.of_registry("r.example")
     return OrasClient(Answering(raw), endpoint, "o/m", scope="", error_of=None).tags()
 
