@@ -1,5 +1,6 @@
 """`package --quantize`: with llama.cpp's own quantizer, and with ones that fail."""
 
+import hashlib
 import json
 import os
 import signal
@@ -78,6 +79,54 @@ def test_what_the_program_makes_is_packaged_with_its_origin(
     assert stand_in.left() == []
     again = cli("package", str(file), "local/again:1", "--quantize", "Q4_K_M", "--json", **environ)
     assert json.loads(again.stdout)["digest"] == shown["id"]
+
+
+def test_an_importance_matrix_is_shown_to_the_program_and_noted(
+    cli: CommandLine, stand_in: StandIn, file: Path, tmp_path: Path
+) -> None:
+    stand_in.does(f'echo "$@" > "{tmp_path}/words"\ncp "{file}" "$target"\n')
+    matrix = tmp_path / "imatrix.dat"
+    matrix.write_bytes(b"the older format")
+    line = ("package", str(file), "local/made:1", "--quantize", "iq2_xxs")
+    done = cli(*line, "--imatrix", str(matrix), **stand_in.environ)
+    assert done.returncode == 0, done.stderr
+    words = (tmp_path / "words").read_text().split()
+    assert words[:3] == ["--allow-requantize", "--imatrix", str(matrix)]
+    assert words[-2] == "IQ2_XXS"
+    shown = json.loads(cli("inspect", "local/made:1").stdout)
+    assert shown["manifest"]["annotations"]["vnd.modelrunner.quantized.imatrix"] == (
+        f"sha256:{hashlib.sha256(b'the older format').hexdigest()}"
+    )
+    alone = cli(*line, **stand_in.environ)
+    assert (alone.returncode, alone.stderr.splitlines()[-2:]) == (
+        2,
+        [
+            "error: --quantize iq2_xxs needs an importance matrix",
+            (
+                "hint: add --imatrix FILE (llama.cpp's `llama-imatrix` makes one), or choose a"
+                " larger one, such as Q2_K or IQ3_S"
+            ),
+        ],
+    )
+
+
+def test_what_is_no_importance_matrix_is_refused(
+    cli: CommandLine, stand_in: StandIn, file: Path, tmp_path: Path
+) -> None:
+    stand_in.does(f'touch "{tmp_path}/started"\n')
+    line = ("package", str(file), "local/made:1", "--quantize", "Q4_K_M", "--imatrix")
+    for matrix, code, message in (
+        (file, 10, "tiny-F32.gguf is a model, not an importance matrix"),
+        (tmp_path / "none", 2, f"{tmp_path}/none: file not found"),
+    ):
+        done = cli(*line, str(matrix), **stand_in.environ)
+        assert (done.returncode, message in done.stderr) == (code, True), done.stderr
+    without = cli("package", str(file), "local/made:1", "--imatrix", str(file))
+    assert (without.returncode, without.stderr) == (
+        2,
+        "error: --imatrix needs --quantize\nhint: add --quantize TYPE\n",
+    )
+    assert not (tmp_path / "started").exists()
 
 
 def test_a_program_that_fails_leaves_nothing(

@@ -92,6 +92,10 @@ def package_model(
             help="Quantize the weights first, with llama.cpp's quantizer: Q4_K_M, Q8_0, ...",
         ),
     ] = None,
+    imatrix: Annotated[
+        Path | None,
+        Option(metavar="FILE", help="Importance matrix for --quantize, as `llama-imatrix` makes."),
+    ] = None,
     to_gguf: Annotated[
         bool,
         Option(
@@ -206,6 +210,7 @@ def package_model(
         image=as_ is Shape.IMAGE,
         quantize=quantize,
         to_gguf=to_gguf,
+        matrix=imatrix,
         documented=bool(sbom or provenance),
     )
     make_package(

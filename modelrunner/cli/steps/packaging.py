@@ -208,15 +208,19 @@ def _as_gguf(context: Context, request: PackageRequest, ingredients: "Ingredient
             )
         return _requantized(context, request, ingredients)
     from modelrunner.operations.convert.to_gguf import converted
+    from modelrunner.operations.model.contents import existing_file
     from modelrunner.runtime.converters.hugging_face import find_converter
-    from modelrunner.runtime.converters.quantizers import find_quantizer
+    from modelrunner.runtime.converters.quantizers import find_quantizer, require_matrix
     from modelrunner.runtime.converters.recipes import recipe_named
 
     converter = find_converter(context.environ)
     if request.quantize is not None:
         # found out before hours of work
-        recipe_named(request.quantize)
-        find_quantizer(context.environ, context.settings.runtimes)
+        recipe_named(request.quantize, matrix=request.matrix is not None)
+        quantizer = find_quantizer(context.environ, context.settings.runtimes)
+        if request.matrix is not None:
+            require_matrix(quantizer)
+            existing_file(request.matrix)
     with (
         _progress(context, "converting") as (on_plan, on_progress),
         converted(context.store, ingredients.weights, converter, on_plan, on_progress) as made,
@@ -231,15 +235,23 @@ def _requantized(
     context: Context, request: PackageRequest, ingredients: "Ingredients"
 ) -> StoredModel:
     from modelrunner.operations.convert.quantize import Quantization, quantized
-    from modelrunner.runtime.converters.quantizers import find_quantizer
+    from modelrunner.runtime.converters.quantizers import find_quantizer, require_matrix
     from modelrunner.runtime.converters.recipes import recipe_named
     from modelrunner.runtime.threads import usable_cores
 
-    recipe = recipe_named(request.quantize or "")
+    recipe = recipe_named(request.quantize or "", matrix=request.matrix is not None)
     quantizer = find_quantizer(context.environ, context.settings.runtimes)
+    if request.matrix is not None:
+        require_matrix(quantizer)
     with _progress(context, "quantizing") as (on_plan, on_progress):
         wanted = Quantization(
-            recipe, quantizer, usable_cores(), on_plan, on_progress, context.console.warn
+            recipe,
+            quantizer,
+            usable_cores(),
+            request.matrix,
+            on_plan,
+            on_progress,
+            context.console.warn,
         )
         called = ingredients.weights_name
         with quantized(context.store, ingredients.weights, wanted, called) as made:

@@ -13,7 +13,7 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.model.naming import SHARD
 from modelrunner.operations.convert.child import run_child
 from modelrunner.operations.disk_space import require_room
-from modelrunner.operations.model.contents import refuse_other_formats, shard_files
+from modelrunner.operations.model.contents import existing_file, refuse_other_formats, shard_files
 from modelrunner.runtime.converters.quantizers import Job, Quantizer
 from modelrunner.runtime.converters.recipes import Recipe, quantized_types, recipes
 from modelrunner.store.stamps import hash_file
@@ -27,7 +27,10 @@ QUANTIZER = "vnd.modelrunner.quantized.by"
 """An annotation: the program that has quantized a model, and its version."""
 QUANTIZATION = "vnd.modelrunner.quantized.to"
 """An annotation: the quantization that was asked for."""
+MATRIX = "vnd.modelrunner.quantized.imatrix"
+"""An annotation: the digest of the importance matrix."""
 
+_GGUF = b"GGUF"
 _PROGRESS = re.compile(r"\[\s*(?P<done>\d{1,9})/\s*(?P<total>\d{1,9})\]")
 
 
@@ -54,6 +57,7 @@ class Quantization:
         recipe: The quantization.
         quantizer: What does it.
         threads: How many threads compute.
+        matrix: The file of an importance matrix.
         on_plan: Called with the name of the source and its bytes, before anything is done.
         on_progress: Called with the part that is done of a whole.
         warn: Takes warnings.
@@ -62,6 +66,7 @@ class Quantization:
     recipe: Recipe
     quantizer: Quantizer
     threads: int
+    matrix: Path | None = None
     on_plan: Callable[[str, int], None] = field(default=lambda _name, _size: None)
     on_progress: Callable[[int, int], None] = field(default=lambda _done, _total: None)
     warn: Callable[[str], None] = field(default=lambda _line: None)
@@ -105,6 +110,7 @@ def quantized(
             f"{file_text(name)} is quantized already ({', '.join(before)}): quantizing it again"
             " loses more than quantizing the original weights"
         )
+    matrix = {} if wanted.matrix is None else {MATRIX: str(_checked_matrix(wanted.matrix))}
     needed = recipe.bytes_of(headers)
     require_room(store.layout.root, needed, f"about {format_size(needed)} for {recipe.name}")
     wanted.on_plan(file_text(name), sum(path.stat().st_size for path in shards))
@@ -115,6 +121,7 @@ def quantized(
             recipe=recipe,
             threads=wanted.threads,
             requantize=bool(before),
+            matrix=wanted.matrix,
         )
         what = f"{wanted.quantizer.name} cannot quantize {file_text(name)}"
         said = run_child(wanted.quantizer.command(job), what, _PROGRESS, wanted.on_progress)
@@ -123,6 +130,7 @@ def quantized(
             SOURCE: ",".join(str(digest) for digest in _digests(shards)),
             QUANTIZER: f"{_public_name(wanted.quantizer)}{version}",
             QUANTIZATION: recipe.name,
+            **matrix,
         }
         yield Quantized(target, new_name(file_text(name), recipe.name), annotations)
 
@@ -141,6 +149,29 @@ def new_name(name: str, quantization: str) -> str:
     return (
         f"{made if made != stem or stem.endswith(quantization) else f'{stem}-{quantization}'}.gguf"
     )
+
+
+def _checked_matrix(path: Path) -> Digest:
+    """Return the digest of an importance matrix.
+
+    Raises:
+        UsageError: It is not there.
+        UnsupportedArtifactError: It is a GGUF file of another kind.
+        MalformedGGUFError: It is a damaged one.
+    """
+    existing_file(path)
+    # outside: a file that a person names
+    with path.open("rb") as file:
+        is_gguf = file.read(len(_GGUF)) == _GGUF
+    # older ones have a format of their own, for the program to judge
+    kind = Metadata.from_header(read_header(path)).kind if is_gguf else "imatrix"
+    if kind != "imatrix":
+        raise UnsupportedArtifactError(
+            f"{file_text(path.name)} is {with_article(kind)}, not an importance matrix",
+            hint="make one with llama.cpp's `llama-imatrix`",
+            kind=kind,
+        )
+    return hash_file(path)
 
 
 def _digests(shards: list[Path]) -> list[Digest]:

@@ -54,6 +54,7 @@ class PackageRequest:
     image: bool = False
     quantize: str | None = None
     to_gguf: bool = False
+    matrix: Path | None = None
     documented: bool = False
 
     def __post_init__(self) -> None:
@@ -73,6 +74,8 @@ class PackageRequest:
             raise UsageError(
                 "--format modelpack and --as image cannot be combined", hint="use one of them"
             )
+        if self.matrix is not None and self.quantize is None:
+            raise UsageError("--imatrix needs --quantize", hint="add --quantize TYPE")
         if self.link and self.converts:
             option = "--to-gguf" if self.quantize is None else "--quantize"
             raise UsageError(

@@ -37,6 +37,7 @@ class Job:
         recipe: The quantization.
         threads: How many threads compute.
         requantize: Whether weights may be quantized already.
+        matrix: The file of an importance matrix.
     """
 
     source: Path
@@ -44,11 +45,14 @@ class Job:
     recipe: Recipe
     threads: int
     requantize: bool
+    matrix: Path | None = None
 
     @property
     def line(self) -> list[str]:
         """The arguments of `llama-quantize`."""
         allowed = ["--allow-requantize"] if self.requantize else []
+        if self.matrix is not None:
+            allowed += ["--imatrix", str(self.matrix.absolute())]
         names = [str(self.source.absolute()), str(self.target.absolute())]
         return [*allowed, *names, self.recipe.name, str(self.threads)]
 
@@ -58,7 +62,13 @@ class Quantizer(Protocol):
 
     Attributes:
         name: What people call it.
+        takes_matrix: Whether it takes an importance matrix.
     """
+
+    @property
+    def takes_matrix(self) -> bool:
+        """Whether it takes an importance matrix."""
+        ...
 
     @property
     def name(self) -> str:
@@ -78,6 +88,11 @@ class InstalledQuantizer:
     environ: Mapping[str, str]
 
     @property
+    def takes_matrix(self) -> bool:
+        """It does."""
+        return True
+
+    @property
     def name(self) -> str:
         """The program, and which runtime it is of."""
         return f"{PROGRAM} of {self.one.name}"
@@ -85,13 +100,15 @@ class InstalledQuantizer:
     def command(self, job: Job) -> Command:
         """Return the command; the program sees no more than the two directories."""
         folder = job.target.absolute().parent
-        source = job.source.absolute().parent
-        nested = folder.is_relative_to(source) or source.is_relative_to(folder)
+        read = [job.source, *([] if job.matrix is None else [job.matrix])]
+        sources = [path.absolute().parent for path in read]
+        nested = any(folder.is_relative_to(a) or a.is_relative_to(folder) for a in sources)
+        nested = nested or (len(set(sources)) > 1 and _is_nested(*sources))
         return start.command(
             self.one,
             job.line,
             self.environ,
-            [job.source],
+            read,
             writes=[folder],
             # one directory inside of another cannot be shown in two ways
             isolate=not nested,
@@ -104,6 +121,11 @@ class ProgramQuantizer:
 
     program: Path
     environ: Mapping[str, str]
+
+    @property
+    def takes_matrix(self) -> bool:
+        """It does."""
+        return True
 
     @property
     def name(self) -> str:
@@ -123,6 +145,11 @@ class PackageQuantizer:
     environ: Mapping[str, str]
 
     @property
+    def takes_matrix(self) -> bool:
+        """Its function takes one as a map of C++, which a program in Python cannot make."""
+        return False
+
+    @property
     def name(self) -> str:
         """What the package is called."""
         return "llama-cpp-python"
@@ -136,6 +163,24 @@ class PackageQuantizer:
             # -P: nothing of the folder that we were started in is to be imported
             argv=(sys.executable, "-P", "-m", _MODULE, *line),
             environ=environment.for_child(self.environ),
+        )
+
+
+def _is_nested(one: Path, other: Path) -> bool:
+    return one.is_relative_to(other) or other.is_relative_to(one)
+
+
+def require_matrix(quantizer: Quantizer) -> None:
+    """Accept a quantizer that takes an importance matrix.
+
+    Raises:
+        RuntimeUnavailableError: It does not.
+    """
+    if not quantizer.takes_matrix:
+        raise RuntimeUnavailableError(
+            f"{quantizer.name} takes no importance matrix",
+            hint=f"add llama.cpp's {PROGRAM} to PATH, or install a runtime that has it:"
+            " `modelrunner runtimes install ghcr.io/ggml-org/llama.cpp:full`",
         )
 
 

@@ -65,33 +65,41 @@ class Recipe(NamedTuple):
         return int(total)
 
 
-def recipes() -> dict[str, Recipe]:
-    """Return every quantization that can be made, by its name."""
+def recipes(*, matrix: bool = False) -> dict[str, Recipe]:
+    """Return every quantization that can be made, by its name.
+
+    Args:
+        matrix: Whether there is an importance matrix.
+    """
     found = {}
     for number, label in FILE_TYPES.items():
         name = label.removeprefix("MOSTLY_").removeprefix("ALL_")
-        if name not in _GONE | _NEEDS_MATRIX:
+        if name not in (_GONE if matrix else _GONE | _NEEDS_MATRIX):
             found[name] = Recipe(name, number)
     return found
 
 
-def recipe_named(text: str) -> Recipe:
+def recipe_named(text: str, *, matrix: bool = False) -> Recipe:
     """Return the quantization that a text names, in any case.
+
+    Args:
+        text: The name.
+        matrix: Whether there is an importance matrix.
 
     Raises:
         UsageError: There is no such one, or it cannot be made of a file alone.
     """
     wanted = text.upper().replace("-", "_").removeprefix("MOSTLY_")
     wanted = _ALIASES.get(wanted, wanted)
-    known = recipes()
+    known = recipes(matrix=matrix)
     if wanted in known:
         return known[wanted]
     shown = sanitize_line(text, 40)
     if wanted in _NEEDS_MATRIX:
         raise UsageError(
             f"--quantize {shown} needs an importance matrix",
-            hint="choose a larger one, such as Q2_K or IQ3_S, or make it with `llama-quantize"
-            " --imatrix FILE` and package the result",
+            hint="add --imatrix FILE (llama.cpp's `llama-imatrix` makes one), or choose a larger"
+            " one, such as Q2_K or IQ3_S",
         )
     raise UsageError(
         f"--quantize: unknown quantization {shown!r}",

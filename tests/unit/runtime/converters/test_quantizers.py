@@ -62,6 +62,12 @@ def test_a_program_on_the_path_is_found(tmp_path: Path, job: Job) -> None:
     )
     assert dict(command.environ) == {"PATH": str(file.parent)}
     assert replace(job, requantize=False).line[0] == str(job.source)
+    matrix = job.source.with_name("imatrix.gguf")
+    assert replace(job, requantize=False, matrix=matrix).line[:3] == [
+        "--imatrix",
+        str(matrix),
+        str(job.source),
+    ]
 
 
 def test_an_installed_runtime_that_has_one_comes_first(tmp_path: Path, job: Job) -> None:

@@ -51,7 +51,8 @@ def test_what_cannot_be_made_is_refused(text: str, message: str, hint: str) -> N
 
 def test_every_recipe_has_a_size(tmp_path: Path) -> None:
     header = read_header(tiny_gguf(tmp_path / "tiny.gguf"))
-    sizes = {name: recipe.bytes_of([header]) for name, recipe in recipes().items()}
+    sizes = {name: recipe.bytes_of([header]) for name, recipe in recipes(matrix=True).items()}
+    assert sizes["IQ1_S"] < sizes["IQ2_XXS"] < sizes["Q2_K"]
     assert sizes["Q2_K"] < sizes["Q4_K_M"] < sizes["Q8_0"] < sizes["F16"] < sizes["F32"]
     assert sizes["F32"] >= header.tensor_bytes
     assert all(sizes.values())
