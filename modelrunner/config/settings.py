@@ -9,7 +9,7 @@ import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from modelrunner.config.containers import ContainerMirrors, container_mirrors
 from modelrunner.config.file import read_config, read_mirrors, read_registries
@@ -25,7 +25,8 @@ _XET = "MODELRUNNER_HF_XET"
 _SWITCH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
-class Setting(NamedTuple):
+@frozen
+class Setting:
     """One value, and who says so."""
 
     name: str

@@ -1,7 +1,5 @@
 """What the configuration says of registries and of the Hugging Face Hub: as data."""
 
-from typing import NamedTuple
-
 from modelrunner.frozen import field, frozen
 
 HUB_ENDPOINT = "https://huggingface.co"
@@ -9,7 +7,8 @@ HUB_ENDPOINT = "https://huggingface.co"
 ClientCertificate = str | tuple[str, str] | None
 
 
-class RegistrySettings(NamedTuple):
+@frozen
+class RegistrySettings:
     """How a registry may be spoken to.
 
     Attributes:

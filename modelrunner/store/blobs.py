@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 from modelrunner.disk.files import (
     disk_errors,
@@ -25,6 +25,7 @@ from modelrunner.disk.inside import (
     read_content,
 )
 from modelrunner.errors import CorruptStoreError, DigestMismatchError, SizeMismatchError
+from modelrunner.frozen import frozen
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.store.layout import Layout
@@ -41,7 +42,8 @@ def _wait_in_silence() -> None:
     pass
 
 
-class Arrival(NamedTuple):
+@frozen
+class Arrival:
     """A blob's file on its way into the store, locked for this process.
 
     Attributes:

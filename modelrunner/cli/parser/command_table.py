@@ -6,14 +6,15 @@ them with the commands' own.
 """
 
 import sys
-from typing import NamedTuple
 
 from modelrunner.cli.parser.declared import Declaration
 from modelrunner.errors import UsageError
+from modelrunner.frozen import frozen
 from modelrunner.text import closest, did_you_mean, sanitize_line
 
 
-class Entry(NamedTuple):
+@frozen
+class Entry:
     """One command; `place` is module and declaration in `modelrunner.cli.commands`."""
 
     place: str

@@ -7,10 +7,13 @@ slow to load, everything else. This module imports neither.
 
 from collections.abc import Callable, Iterator
 from types import UnionType
-from typing import Any, NamedTuple
+from typing import Any
+
+from modelrunner.frozen import frozen
 
 
-class Argument(NamedTuple):
+@frozen
+class Argument:
     """Declares an argument.
 
     Attributes:
@@ -53,7 +56,8 @@ class Option:
         self.hidden = hidden
 
 
-class Lent(NamedTuple):
+@frozen
+class Lent:
     """Marks a parameter of a command that stands for several options, declared by a function.
 
     Attributes:
@@ -63,7 +67,8 @@ class Lent(NamedTuple):
     by: Callable[..., object]
 
 
-class Parameter(NamedTuple):
+@frozen
+class Parameter:
     """A parameter of a function that declares options.
 
     Attributes:
@@ -107,7 +112,8 @@ class Parameter(NamedTuple):
         return next((fact.by for fact in found if isinstance(fact, Lent)), None)
 
 
-class Declaration(NamedTuple):
+@frozen
+class Declaration:
     """A command.
 
     Attributes:

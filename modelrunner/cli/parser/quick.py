@@ -8,9 +8,10 @@ test compares what they understand.
 import os
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any
 
 from modelrunner.cli.parser.declared import Argument, Option, Parameter
+from modelrunner.frozen import frozen
 
 _KINDS = (str, int, float)
 _MORE = (Enum, os.PathLike)
@@ -21,7 +22,8 @@ class _Unusual(Exception):  # noqa: N818 - not an error: the other parser takes 
     """A command line that is not for this parser."""
 
 
-class _Value(NamedTuple):
+@frozen
+class _Value:
     """A parameter that takes a value.
 
     Attributes:

@@ -5,8 +5,8 @@ are never cut, since people copy them.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
+from modelrunner.frozen import frozen
 from modelrunner.text import sanitize_line
 
 _GAP = "  "
@@ -14,7 +14,8 @@ _LONGEST_CELL = 200
 _SHORTEST_TEXT = 12
 
 
-class Table(NamedTuple):
+@frozen
+class Table:
     """Rows under headings.
 
     Attributes:

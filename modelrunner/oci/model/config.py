@@ -10,7 +10,7 @@ of the artifact's maker: shown, never calculated with.
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 from modelrunner.frozen import field, frozen, replace
 from modelrunner.oci import media_types
@@ -25,7 +25,8 @@ _FACTS = ("format", "architecture", "parameters", "quantization")
 MAX_CONTEXT = 10**11
 
 
-class Said(NamedTuple):
+@frozen
+class Said:
     """What layers say of how a model is run.
 
     Attributes:

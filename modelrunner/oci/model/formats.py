@@ -4,7 +4,8 @@ llama.cpp reads GGUF. Everything else is delivered as it is, and named with the 
 """
 
 from pathlib import PurePosixPath
-from typing import NamedTuple
+
+from modelrunner.frozen import frozen
 
 GGUF = "gguf"
 ADAPTER = "adapter"
@@ -16,7 +17,8 @@ SAFETENSORS = "safetensors"
 OLLAMA = "ollama"
 
 
-class Format(NamedTuple):
+@frozen
+class Format:
     """A format of weights.
 
     Attributes:

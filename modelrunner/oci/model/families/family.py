@@ -1,15 +1,16 @@
 """What a family of artifacts is."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
+from modelrunner.frozen import frozen
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.model.config import Family
 from modelrunner.oci.model.layers import Layer
 
 
-class ArtifactFamily(NamedTuple):
+@frozen
+class ArtifactFamily:
     """A family.
 
     Attributes:
