@@ -285,6 +285,7 @@ def pull_locked(
     Raises:
         LockError: The lock does not satisfy the project's file, or is malformed.
         NotInStoreError: Something is missing in the local store, and `frozen` is set.
+        UnverifiedError: A signer that the lock records, or the policy asks for, has not signed.
         ModelRunnerError: The first failure of a pull, see `pull`.
     """
     from modelrunner.lockfile.project import Project

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CommandLine
-from tests.support.artifacts import Artifact, docker_artifact
+from tests.support.artifacts import Artifact, docker_artifact, image_artifact
 from tests.support.docker_registry import docker_registry, needs_docker_registry
 from tests.support.registry import Registry
 from tests.support.signing import Signer, bundle
@@ -82,3 +82,17 @@ def test_a_model_is_found_by_its_tag(
         peer("regctl", tmp_path, "registry", "set", "--tls", "disabled", away.host)
         words = ("image", "import", config, str(saved), "--name", tags[one])
         peer("regctl", tmp_path, *words)
+
+
+def test_an_image_is_inspected_by_its_tag(
+    cli: CommandLine, registry: Registry, tmp_path: Path
+) -> None:
+    image = image_artifact(oci=True)
+    registry.add(image, "team/image", ["1"])
+    name = registry.reference("team/image:1")
+
+    done(cli, "copy", name, f"dir:{tmp_path / 'layout'}")
+
+    tag = name.replace("/", "_").replace(":", "_")
+    found = peer("regctl", tmp_path, "image", "inspect", f"ocidir://{tmp_path / 'layout'}:{tag}")
+    assert json.loads(found) == json.loads(image.config)

@@ -3,6 +3,8 @@
 import base64
 import json
 import shutil
+import subprocess
+import sys
 import tomllib
 from collections.abc import Callable
 from dataclasses import replace
@@ -94,6 +96,31 @@ def test_who_signs_is_recorded_and_asked_of_every_machine_that_pulls(
     assert pulled["status"] == "pulled"
     registry.close()
     done(builder, "pull", "--frozen")
+
+
+def test_a_warm_pull_loads_nothing_that_verifies(
+    machine: Machine, registry: Registry, name: str, project: Path, tmp_path: Path
+) -> None:
+    owner = machine("owner")
+    public = signed(owner, name, Signer.make(), tmp_path, "team")
+    done(owner, "lock", "--init", name, "--key", public)
+    done(owner, "pull", "--locked")
+    registry.close()
+    code = (
+        "import sys\nfrom modelrunner.cli.app import main\n"
+        "status = main(['pull', '--frozen'])\n"
+        "sys.exit(status or bool({'cryptography', 'urllib3', 'socket'} & {*sys.modules}))"
+    )
+
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        check=False,
+        env={**owner.environ},
+        capture_output=True,
+        text=True,
+    )
+
+    assert found.returncode == 0, found.stderr
 
 
 def test_weights_of_a_model_that_the_recorded_signer_has_not_signed_stay_away(
