@@ -11,6 +11,7 @@ import pytest
 from tests.conftest import CommandLine
 from tests.support.artifacts import Artifact
 from tests.support.cosign import COSIGN_3, cosign
+from tests.support.docker_registry import docker_registry, needs_docker_registry, push_artifact
 from tests.support.registry import Registry
 from tests.support.sigstore import Instance, needs_sigstore, sigstore
 
@@ -164,6 +165,31 @@ def test_cosign_verifies_signatures_and_attestations_of_an_identity(
 
     cosign(COSIGN_3, "verify", *words, name, cwd=tmp_path)
     cosign(COSIGN_3, "verify-attestation", *words, "--type", "spdx", name, cwd=tmp_path)
+
+
+@needs_docker_registry
+@pytest.mark.skipif(COSIGN_3 is None, reason="needs cosign 3: `.ci/cosign` builds it")
+def test_what_cosign_signs_for_an_identity_is_verified(
+    cli: CommandLine, tiny: Artifact, tmp_path: Path
+) -> None:
+    assert COSIGN_3 is not None
+    with (
+        sigstore(tmp_path / "sigstore") as instance,
+        docker_registry(tmp_path / "registry") as away,
+    ):
+        name = away.reference("team/m:1")
+        push_artifact(away, tiny, "team/m", ["1"])
+        config = ("--signing-config", str(instance.folder / "signing_config.json"))
+        root = ("--trusted-root", str(instance.trusted_root))
+        words = ("--yes", "--identity-token", instance.provider.token(ME), "--allow-http-registry")
+        # twice: the first entry of a log has the number 0, and nothing beside it
+        for _again in range(2):
+            cosign(COSIGN_3, "sign", *config, *root, *words, name, cwd=tmp_path)
+        done(cli, "pull", name)
+
+        found = checked(cli, name, instance, instance.trusted_root)
+
+    assert [(each["verified"], each["by"]) for each in found] == [(True, ME), (True, ME)]
 
 
 def test_the_authority_refuses_a_token_that_it_does_not_believe(

@@ -194,6 +194,7 @@ def sigstore(folder: Path, *, logs: int | None = 2) -> Iterator[Instance]:
             },
         }
         (folder / "trust_config.json").write_text(json.dumps(config))
+        (folder / "signing_config.json").write_text(json.dumps(config["signingConfig"]))
         (folder / "trusted_root.json").write_text(json.dumps(root))
         yield Instance(folder, provider, folder / "trust_config.json", folder / "trusted_root.json")
 

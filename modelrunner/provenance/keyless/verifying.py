@@ -5,9 +5,10 @@ what is in a transparency log. An instance without a log, which `sigstore` has n
 by timestamps alone when a certificate has signed: those are verified here.
 """
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from modelrunner.errors import ConfigError, MalformedManifestError
 from modelrunner.provenance.certificates import (
@@ -18,6 +19,7 @@ from modelrunner.provenance.certificates import (
 from modelrunner.provenance.keyless.roots import Chain, Root
 from modelrunner.provenance.signatures import BUNDLE_PREFIX, Evidence, evidence_in
 from modelrunner.system import installation
+from modelrunner.text import sanitize_line
 from modelrunner.wire import parse_json
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from sigstore.verify import Verifier
 
 _MOST_TIMESTAMPS = 16
+_MOST_TEXT = 500
 
 
 class NotVerifiedError(Exception):
@@ -76,15 +79,33 @@ def _verify_logged(
 
     verifier = _verifier(root)
     try:
-        parsed = Bundle.from_json(bundle)
+        value = _completed(parse_json(bundle))
+        parsed = Bundle.from_json(json.dumps(value))
         wanted = policy.Identity(identity=identity, issuer=issuer)
-        if "dsseEnvelope" in parse_json(bundle):
+        if "dsseEnvelope" in value:
             verifier.verify_dsse(parsed, wanted)
         else:
             verifier.verify_artifact(manifest, parsed, wanted)
     except (SigstoreError, ValueError) as exc:
-        raise NotVerifiedError(str(exc)) from exc
+        raise NotVerifiedError(sanitize_line(str(exc), _MOST_TEXT)) from exc
     return parsed.signing_certificate
+
+
+def _completed(bundle: Any) -> Any:  # noqa: ANN401 - whatever JSON can be
+    """Return a bundle with the numbers that are left out where they are 0, as cosign does.
+
+    `sigstore` takes them for missing, and so refuses the first entry of a log.
+    """
+    material = bundle.get("verificationMaterial") if isinstance(bundle, dict) else None
+    entries = material.get("tlogEntries") if isinstance(material, dict) else None
+    for entry in entries if isinstance(entries, list) else []:
+        if isinstance(entry, dict):
+            entry.setdefault("logIndex", "0")
+            proof = entry.get("inclusionProof")
+            if isinstance(proof, dict):
+                proof.setdefault("logIndex", "0")
+                proof.setdefault("hashes", [])
+    return bundle
 
 
 def _verifier(root: Root | None) -> "Verifier":
