@@ -21,7 +21,7 @@ from tests.support.xet_storage import XetStorage, xet_storage
 
 NAME = "hf.co/Org/Net"
 ON = {"MODELRUNNER_HF_XET": "1"}
-SIZE = 24 * 1024 * 1024 + 4321
+SIZE = 17 * 1024 * 1024 + 4321
 
 
 @pytest.fixture(scope="module")
@@ -31,18 +31,24 @@ def content() -> bytes:
     return found + bytes(1024 * 1024) + found[: SIZE - len(found) - 1024 * 1024]
 
 
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> tuple[Path, str]:
+    """Where the file is stored, and what it is called there."""
+    folder = tmp_path_factory.mktemp("xet")
+    return folder, XetStorage(folder).keep(content)
+
+
 @pytest.fixture
-def storage(tmp_path: Path) -> Iterator[XetStorage]:
-    with xet_storage(tmp_path / "xet") as running:
+def storage(stored: tuple[Path, str]) -> Iterator[XetStorage]:
+    with xet_storage(stored[0]) as running:
         yield running
 
 
 @pytest.fixture
-def hub(storage: XetStorage, content: bytes) -> Iterator[Hub]:
+def hub(storage: XetStorage, stored: tuple[Path, str], content: bytes) -> Iterator[Hub]:
     with hugging_face() as running:
-        stored = storage.keep(content)
         files = {"net.onnx": content, "README.md": b"# Net"}
-        running.repositories["Org/Net"] = Repository(files, xet={"net.onnx": stored})
+        running.repositories["Org/Net"] = Repository(files, xet={"net.onnx": stored[1]})
         running.xet = storage.url
         yield running
 

@@ -63,6 +63,11 @@ class XetStorage:
     stalled: threading.Event = field(default_factory=threading.Event)
     wrong: bool = False
 
+    def __post_init__(self) -> None:
+        """Read what the folder has of an earlier one."""
+        for shard in self.folder.glob("cas/**/shards/*.mdb"):
+            self.files |= _files_in(shard.read_bytes())
+
     def keep(self, content: bytes) -> str:
         """Store a file; return what it is called."""
         source = self.folder / "source"
@@ -74,8 +79,7 @@ class XetStorage:
             text=True,
             env={"HF_XET_CACHE": str(self.folder / "cache"), "HF_HUB_DISABLE_TELEMETRY": "1"},
         )
-        for shard in self.folder.glob("cas/**/shards/*.mdb"):
-            self.files |= _files_in(shard.read_bytes())
+        self.__post_init__()
         return done.stdout.strip()
 
     def xorb(self, name: str) -> bytes:
