@@ -144,7 +144,7 @@ def delete(registry: Registry, plan: DeletionPlan) -> Deleted:
         return Deleted(plan.digest, plan.tags, is_gone=True)
     if not plan.is_untagging:
         raise _no_deletion(registry)
-    others = sorted((tag for tag in plan.tags if tag != plan.reference.tag), key=_by_numbers)
+    others = [tag for tag in plan.tags if tag != plan.reference.tag]
     pinned = replace(plan.reference, tag=None, digest=plan.digest)
     if not _deletes(registry, plan.reference):
         raise _no_deletion(registry)
@@ -204,4 +204,4 @@ def _tags_of(
         except (IntegrityError, ManifestNotFoundError):
             # one that is broken, or gone meanwhile
             continue
-    return tuple(found), max(0, len(names) - _MOST_TAGS)
+    return tuple(sorted(found, key=_by_numbers)), max(0, len(names) - _MOST_TAGS)

@@ -36,18 +36,18 @@ def test_a_manifest_goes_with_its_tags(
     cli: CommandLine, registry: Registry, tiny: Artifact
 ) -> None:
     other = docker_artifact(b"GGUF other")
-    registry.add(tiny, "team/m", ["1", "2"])
+    registry.add(tiny, "team/m", ["10", "2"])
     registry.add(other, "team/m", ["3"])
     name = f"{registry.reference('team/m')}@{tiny.digest}"
     refused = cli("delete", name, "--json")
     assert json.loads(refused.stderr)["error"]["would_remove"] == [
-        f"{tiny.digest}, with its tags 1, 2"
+        f"{tiny.digest}, with its tags 2, 10"
     ]
     done = cli("delete", name, "--yes", "--json")
     assert json.loads(done.stdout) == {
         "reference": name,
         "digest": tiny.digest,
-        "untagged": ["1", "2"],
+        "untagged": ["2", "10"],
         "deleted": True,
     }
     assert registry.tags("team/m") == {"3": other.digest}

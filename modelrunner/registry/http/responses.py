@@ -95,12 +95,21 @@ def error_for(  # noqa: PLR0911 - a table
             hint="try again later: the error is on the registry's side",
             **{**facts, **_retry_after(headers)},
         )
-    if any(sign in body.lower() for sign in _TLS_SIGNS):
-        said = ": it expects TLS, but was asked over plain http"
-        facts["hint"] = (
-            "write https:// in its address, or remove `insecure = true` for it from config.toml"
-        )
+    if (known := _known(codes, body)) is not None:
+        facts["hint"], said = known[0], known[1] or said
     return RegistryAnswerError(f"{what}: {registry} returned HTTP {status}{said}", **facts)
+
+
+def _known(codes: set[str], body: bytes) -> tuple[str, str] | None:
+    """The hint for a refusal that says what is wrong with the request, and what is said of it."""
+    if any(sign in body.lower() for sign in _TLS_SIGNS):
+        return (
+            "write https:// in its address, or remove `insecure = true` for it from config.toml",
+            ": it expects TLS, but was asked over plain http",
+        )
+    if "NAME_INVALID" in codes:
+        return "use another name: `modelrunner tag MODEL NAME` gives a model one", ""
+    return None
 
 
 def next_link(headers: Mapping[str, str]) -> str | None:

@@ -133,6 +133,12 @@ def test_message_of_the_registry_is_one_safe_line():
     assert len(error.message) < 400
 
 
+def test_name_that_a_registry_does_not_take_has_a_hint():
+    error = answer(400, spec("NAME_INVALID", "names under local/ belong to one machine"))
+    assert error.message.endswith("HTTP 400 (names under local/ belong to one machine)")
+    assert error.hint == "use another name: `modelrunner tag MODEL NAME` gives a model one"
+
+
 def test_secret_that_a_registry_repeats_is_masked():
     secret = Credential("me", "s3cret-word").password
     body = json.dumps({"errors": [{"code": "DENIED", "message": f"{secret} is wrong"}]}).encode()
