@@ -147,8 +147,8 @@ class Load:
 
     def stop_of(self, entry: Descriptor, offset: int) -> int:
         """Where a request for a blob from an offset on ends."""
-        most = self.cut.bytes
-        return entry.size if most is None else min(entry.size, offset + most)
+        with self.changed:
+            return offset + self.cut.ask(entry.size - offset)
 
     def note_answer(self, came: int, asked: int) -> None:
         """Account for an answer."""

@@ -190,13 +190,25 @@ class CutLength:
         self._last = 0
         self._whole, self._patience = 0, _WHOLE
 
+    def ask(self, wanted: int) -> int:
+        """How many of the wanted bytes to request at once.
+
+        After enough whole answers one request asks for twice as much, which may come by now: the
+        others wait for how it ends.
+        """
+        if self.bytes is None or wanted <= self.bytes:
+            return wanted
+        if self._whole < self._patience:
+            return self.bytes
+        self._whole = 0
+        return min(wanted, 2 * self.bytes)
+
     def note(self, came: int, asked: int) -> None:
         """Account for an answer."""
         if came >= asked:
             self._whole += 1
-            if self.bytes is not None and self._whole >= self._patience:
-                # twice as much may come by now
-                self.bytes, self._whole = 2 * self.bytes, 0
+            if self.bytes is not None and asked > self.bytes:
+                self.bytes, self._whole = asked, 0
             return
         alike = abs(came - self._last) <= _ALIKE * came
         if came >= _LEAST_CUT and alike:

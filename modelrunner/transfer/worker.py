@@ -209,9 +209,9 @@ class Worker(Thread):
         """
         pieces = self._shared.pieces
         end = min(run.end * pieces.piece, pieces.size)
-        most = self._shared.cut.bytes
-        if most is not None:
-            return min(end, run.reached + most)
+        with self._shared.lock:
+            if self._shared.cut.bytes is not None:
+                return run.reached + self._shared.cut.ask(end - run.reached)
         if self._cuts < _CUTS:
             return end
         # bounded: a multiple of a number of bytes

@@ -142,7 +142,7 @@ def test_more_is_requested_ever_more_rarely_where_answers_are_still_cut():
     cut, looks = CutLength(), []
 
     for number in range(1000):
-        asked = cut.bytes or 64 * MIB
+        asked = cut.ask(64 * MIB)
         if asked > MIB:
             looks.append(number)
         cut.note(min(asked, MIB), asked)
@@ -158,9 +158,38 @@ def test_length_grows_where_answers_are_cut_no_more():
     cut.note(MIB, 64 * MIB)
 
     for _ in range(100):
-        cut.note(cut.bytes, cut.bytes)
+        asked = cut.ask(64 * MIB)
+        cut.note(asked, asked)
 
     assert cut.bytes >= 32 * MIB
+
+
+def test_only_one_of_many_requests_tries_whether_more_comes_by_now():
+    cut = CutLength()
+    cut.note(MIB, 64 * MIB)
+    cut.note(MIB, 64 * MIB)
+    for _ in range(16):
+        cut.note(MIB, MIB)
+
+    assert [cut.ask(64 * MIB) for _ in range(16)] == [2 * MIB] + 15 * [MIB]
+
+    cut.note(MIB, 2 * MIB)
+    assert cut.bytes == MIB
+    for _ in range(32):
+        assert cut.ask(64 * MIB) == MIB
+        cut.note(MIB, MIB)
+    assert cut.ask(64 * MIB) == 2 * MIB
+
+
+def test_what_is_short_anyway_tries_nothing():
+    cut = CutLength()
+    cut.note(MIB, 64 * MIB)
+    cut.note(MIB, 64 * MIB)
+    for _ in range(16):
+        cut.note(1000, 1000)
+
+    assert cut.ask(MIB) == MIB
+    assert cut.ask(3 * MIB) == 2 * MIB
 
 
 def test_length_is_forgotten_where_it_was_none():
