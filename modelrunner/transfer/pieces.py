@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from threading import Condition, Lock, RLock
 
 PIECE = 512 * 1024
-"""Bytes of a piece: what a killed download may lose of each connection, and half of a block."""
+"""Bytes of a piece: what the journal notes."""
 
 _PATIENCE_S = 1.0
 _SHARE = 0.75

@@ -28,6 +28,9 @@ from modelrunner.transfer.limits import CutLength, Throttle
 from modelrunner.transfer.pieces import Pieces, Run
 
 _SMALLEST = 64 * 1024
+_SHARED_BLOCK = BLOCK // 4
+"""The largest block of one of several connections: a process that is killed loses all of theirs."""
+
 _QUICK_S, _LONG_S = 0.01, 0.1
 _AMPLE = 256 * 1024
 """Bytes that wait to be read where this machine is slower than the line."""
@@ -298,13 +301,27 @@ class Worker(Thread):
                 self._shared.journal.add(*first)
 
     def _adapt(self, count: int, ready: int, took: float) -> None:
-        """Larger blocks on a fast line, smaller ones on a slow: the progress stays alive."""
         enough = ready >= min(self._block, _AMPLE)
         self.blocks += 1
         self.ample += _MEMORY * (enough - self.ample)
-        if self._shared.throttle.block is not None:
-            return
-        if count == self._block and (enough or took < _QUICK_S):
-            self._block = min(BLOCK, self._block * 2)
-        elif took > _LONG_S and not enough:
-            self._block = max(_SMALLEST // 4, self._block // 2)
+        if self._shared.throttle.block is None:
+            alone = self._shared.connections == 1
+            self._block = fitting_block(self._block, count, took, enough=enough, alone=alone)
+
+
+def fitting_block(block: int, count: int, took: float, *, enough: bool, alone: bool) -> int:
+    """How many bytes to read next: more on a fast line, fewer on a slow: progress stays alive.
+
+    Args:
+        block: How many were to be read.
+        count: How many came.
+        took: Seconds that they took.
+        enough: Whether more was waiting to be read than this machine takes.
+        alone: Whether there is one connection.
+    """
+    largest = BLOCK if alone else _SHARED_BLOCK
+    if count == block and (enough or took < _QUICK_S):
+        return min(largest, block * 2)
+    if took > _LONG_S and not enough:
+        block = max(_SMALLEST // 4, block // 2)
+    return min(largest, block)

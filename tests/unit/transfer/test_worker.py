@@ -1,0 +1,37 @@
+"""How much a connection reads at once."""
+
+import pytest
+
+from modelrunner.transfer.worker import fitting_block
+
+KIB, MIB = 1024, 1024 * 1024
+
+
+def sizes(times, *, took, enough, alone, block=64 * KIB):
+    found = []
+    for _ in range(times):
+        block = fitting_block(block, block, took, enough=enough, alone=alone)
+        found.append(block)
+    return found
+
+
+@pytest.mark.parametrize(("took", "enough"), [(0.001, False), (1.0, True)])
+def test_one_connection_on_a_fast_line_reads_ever_more(took, enough):
+    found = sizes(8, took=took, enough=enough, alone=True)
+    assert found == [128 * KIB, 256 * KIB, 512 * KIB, MIB, 2 * MIB, 4 * MIB, 4 * MIB, 4 * MIB]
+
+
+def test_several_connections_hold_no_more_than_a_killed_process_may_lose():
+    assert sizes(8, took=0.001, enough=True, alone=False)[-1] == MIB
+    # those that came when there was one go on with less
+    assert fitting_block(4 * MIB, 4 * MIB, 0.05, enough=False, alone=False) == MIB
+
+
+def test_a_slow_line_is_read_in_small_blocks():
+    assert sizes(4, took=1.0, enough=False, alone=True) == [32 * KIB, 16 * KIB, 16 * KIB, 16 * KIB]
+    assert fitting_block(4 * MIB, 4 * MIB, 1.0, enough=False, alone=True) == 2 * MIB
+
+
+def test_a_line_in_between_changes_nothing():
+    assert fitting_block(256 * KIB, 256 * KIB, 0.05, enough=False, alone=True) == 256 * KIB
+    assert fitting_block(256 * KIB, 100 * KIB, 0.001, enough=True, alone=True) == 256 * KIB
