@@ -157,7 +157,7 @@ def test_parts_that_are_asked_for_at_once_are_one_download(cache, registry):
 
 
 def test_bytes_are_passed_on_while_they_arrive(cache, registry):
-    stall = registry.stall_after(100_000, 600.0, times=None, digest=BLOB)
+    stall = registry.stall_after(400_000, 600.0, times=None, digest=BLOB)
     cache.get("/v2/ai/smollm2/manifests/135M")
     host, port = cache.server.server_address[:2]
     with socket.create_connection((host, port), timeout=60) as client:
@@ -478,7 +478,7 @@ def test_a_share_that_is_killed_goes_on_where_it_was(cli, registry, tmp_path):
     upstream = ("--upstream", registry.host)
     name = registry.reference("ai/smollm2")
     # two of the pieces arrive, of which there are six
-    stall = registry.stall_after(100_000, 600.0, times=None, skip=2, digest=BLOB)
+    stall = registry.stall_after(400_000, 600.0, times=None, skip=2, digest=BLOB)
     with started(cli, *upstream) as (address, process):
         host, _, port = address.removeprefix("http://").rpartition(":")
         with socket.create_connection((host, int(port)), timeout=60) as client:
