@@ -1,9 +1,11 @@
 """What a chat template shows of its model when it is rendered; a hostile one does no harm."""
 
+import sys
 from collections.abc import Mapping
 
 import pytest
 
+from modelrunner.runtime.capabilities import read
 from modelrunner.runtime.capabilities.facts import TemplateFacts, Thinking
 from modelrunner.runtime.capabilities.look import look
 from modelrunner.runtime.capabilities.read import template_facts
@@ -166,8 +168,19 @@ HOSTILE = {
 }
 
 
+AT_ONCE = (
+    "from modelrunner.runtime.capabilities import render; render._UNINTERRUPTIBLE_S = 1; "
+    "render.main()"
+)
+"""The child, which gives what cannot be interrupted a second instead of three."""
+
+
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_template_is_looked_at_and_the_next_one_is_rendered(name: str) -> None:
+def test_a_hostile_template_is_looked_at_and_the_next_one_is_rendered(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name == "a number without an end":
+        monkeypatch.setattr(read, "_PROGRAM", (sys.executable, "-P", "-c", AT_ONCE))
     template = HOSTILE[name] + "{{ tools }}{{ enable_thinking }}"
     first, second = template_facts([template, SWITCHED])
     assert first.rendered is False
