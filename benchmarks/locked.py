@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.startup import BASE, commands, measure
+from benchmarks.startup import BASE, measure, program
 from modelrunner.lockfile.lock import Lock, LockedModel
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.package.package import Ingredients, package
@@ -35,14 +35,14 @@ def main() -> None:
         home = Path(folder)
         fill(home)
         os.chdir(home)
-        program = commands()["modelrunner list"][:-1]
+        ours = program()
         timed = {
-            BASE: [sys.executable, "-c", "pass"],
-            "lock --check": [*program, "lock", "--check"],
-            "cache-key": [*program, "cache-key"],
-            "pull --locked": [*program, "pull", "--locked"],
-            "pull --frozen -q": [*program, "pull", "--frozen", "-q"],
-            "verify": [*program, "verify"],
+            BASE: [sys.executable, "-I", "-c", "pass"],
+            "lock --check": [*ours, "lock", "--check"],
+            "cache-key": [*ours, "cache-key"],
+            "pull --locked": [*ours, "pull", "--locked"],
+            "pull --frozen -q": [*ours, "pull", "--frozen", "-q"],
+            "verify": [*ours, "verify"],
         }
         medians = measure(timed, rounds, {**os.environ, "MODELRUNNER_HOME": str(home)})
     print(f"{'command':<18}  {'median':>8}  {'ratio':>6}  target")

@@ -1,8 +1,10 @@
 import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import platformdirs
 import pytest
 
 from modelrunner.config.settings import Settings
@@ -235,3 +237,26 @@ def test_a_state_directory_that_somebody_has_planted_is_refused(
         _ = found.state
     assert "MODELRUNNER_STATE" in (caught.value.hint or "")
     assert found.store == sealed / "store"
+
+
+@pytest.mark.parametrize("home", ["/home/jo", "/", "//x/", "relative", "", "~", "/a b/../c", None])
+@pytest.mark.parametrize("data", ["/data", "/data/", "relative", "", "  ", "~/x", None])
+def test_the_home_is_where_the_platform_keeps_data(monkeypatch, home, data):
+    for name, value in {"HOME": home, "XDG_DATA_HOME": data}.items():
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    there = platformdirs.user_data_path("modelrunner", appauthor=False).expanduser().absolute()
+    assert Settings.load({}).home == there
+
+
+def test_the_usual_home_needs_nothing_of_the_platform(tmp_path):
+    program = (
+        "import os, sys\nfrom modelrunner.config.settings import Settings\n"
+        "print(Settings.load(os.environ).home, 'platformdirs' in sys.modules)\n"
+    )
+    command = [sys.executable, "-c", program]
+    environ = {"HOME": str(tmp_path)}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
+    home = tmp_path / ".local" / "share" / "modelrunner"
+    assert done.stdout == f"{home} {sys.platform != 'linux'}\n"
