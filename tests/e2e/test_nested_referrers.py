@@ -21,6 +21,8 @@ from tests.support.signing import Signer, bundle, signature_artifact, simple_sig
 
 PEERS = Path(os.environ.get("MODELRUNNER_PEERS") or Path.home() / ".cache/modelrunner-peers")
 ORAS = PEERS / "oras"
+REGCTL = PEERS / "regctl"
+needs_regctl = pytest.mark.skipif(not REGCTL.exists(), reason="needs regctl: .ci/peers builds it")
 needs_oras = pytest.mark.skipif(not ORAS.exists(), reason="needs oras: .ci/peers builds it")
 Machine = Callable[[str], CommandLine]
 SPDX = "application/spdx+json"
@@ -319,13 +321,37 @@ def test_oras_sees_the_tree_and_its_backup_loads(
     assert tree(loader, pushed, "--offline") == TREE
 
 
+@pytest.mark.real
+@needs_regctl
+@needs_docker_registry
+def test_a_layout_of_regctl_is_loaded_with_the_tree(
+    cli: CommandLine, machine: Machine, name: str, away: DockerRegistry, tmp_path: Path
+) -> None:
+    pushed = away.reference("pushed/m:1")
+    done(cli, "pull", name, "--referrers", "all")
+    done(cli, "tag", name, pushed)
+    done(cli, "push", pushed)
+    home = str(tmp_path / "regctl")
+    peer(REGCTL, "registry", "set", "--tls", "disabled", away.host, home=home)
+
+    peer(REGCTL, "image", "copy", "--referrers", pushed, f"ocidir://{tmp_path}/dir:1", home=home)
+
+    loader = machine("loader")
+    done(loader, "load", str(tmp_path / "dir"), "--name", pushed)
+    assert tree(loader, pushed, "--offline") == TREE
+
+
 def oras(*words: str) -> str:
+    return peer(ORAS, *words)
+
+
+def peer(program: Path, *words: str, home: str = "/nonexistent") -> str:
     found = subprocess.run(
-        [str(ORAS), *words],
+        [program, *words],
         check=False,
         capture_output=True,
         text=True,
-        env={"HOME": "/nonexistent"},
+        env={"HOME": home},
     )
     assert found.returncode == 0, found.stderr
     return found.stdout
