@@ -7,6 +7,7 @@ once, and OpenSSL reads from memory; what is sent is handed over in large blocks
 
 import socket
 import ssl
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,8 @@ class TlsSocket(socket.socket):
     """A connected socket that speaks TLS, as far as HTTP needs it.
 
     Takes the place of another socket, which is of no use from then on. One thread uses it at a
-    time; any may shut it down.
+    time; any may shut it down. The timeout is for each call as a whole, as `ssl` has it: who sends
+    a record byte by byte does not get it anew for each.
 
     Args:
         plain: The socket.
@@ -67,7 +69,7 @@ class TlsSocket(socket.socket):
         """
         view = memoryview(buffer)[: nbytes or None]
         wanted, count = len(view), 0
-        read = self._tls.read
+        read, waiting = self._tls.read, _Waiting(self)
         while not self._ended:
             try:
                 while count < wanted:
@@ -79,7 +81,8 @@ class TlsSocket(socket.socket):
                     count += more
             except ssl.SSLWantReadError:
                 if not count:
-                    self._receive()
+                    with waiting:
+                        self._receive()
                     continue
             except ssl.SSLEOFError:
                 self._ended = True
@@ -98,14 +101,15 @@ class TlsSocket(socket.socket):
 
     def sendall(self, data: "ReadableBuffer", flags: int = 0) -> None:  # noqa: ARG002 - see above
         """Send bytes, all of them."""
-        view = memoryview(data).cast("B")
+        view, waiting = memoryview(data).cast("B"), _Waiting(self)
         for begin in range(0, len(view), _SENT):
             block = view[begin : begin + _SENT]
             while block:
                 try:
                     block = block[self._tls.write(block) :]
                 except ssl.SSLWantReadError:
-                    self._receive()
+                    with waiting:
+                        self._receive()
             self._flush()
 
     def send(self, data: "ReadableBuffer", flags: int = 0) -> int:  # noqa: ARG002 - see above
@@ -135,11 +139,13 @@ class TlsSocket(socket.socket):
         return self._tls.version()
 
     def _shake_hands(self) -> None:
+        waiting = _Waiting(self)
         while True:
             try:
                 self._tls.do_handshake()
             except ssl.SSLWantReadError:
-                self._receive()
+                with waiting:
+                    self._receive()
             except ssl.SSLError:
                 # the other end is to hear why
                 with suppress(OSError):
@@ -161,3 +167,27 @@ class TlsSocket(socket.socket):
     def _flush(self) -> None:
         if self._outgoing.pending:
             super().sendall(self._outgoing.read())
+
+
+class _Waiting:
+    """The times that one call waits: all of them together have the socket's timeout."""
+
+    def __init__(self, tls: TlsSocket) -> None:
+        self._socket = tls
+        self._timeout: float | None = None
+        self._end: float | None = None
+
+    def __enter__(self) -> None:
+        if self._end is not None:
+            left = self._end - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("timed out")
+            self._socket.settimeout(left)
+            return
+        self._timeout = self._socket.gettimeout()
+        if self._timeout:
+            self._end = time.monotonic() + self._timeout
+
+    def __exit__(self, *_error: object) -> None:
+        if self._end is not None:
+            self._socket.settimeout(self._timeout)

@@ -180,6 +180,81 @@ def test_a_read_that_takes_too_long_ends(other, trusting):
             here.recv(RECORD)
 
 
+class Trickling:
+    """A server whose bytes come one at a time, none of them late, after some that come at once."""
+
+    def __init__(self, certificate, at_once):
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._context = certificate.server_context()
+        self._at_once = at_once
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self):
+        plain, _ = self._listening.accept()
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = self._context.wrap_bio(incoming, outgoing, server_side=True)
+        with plain, suppress(OSError):
+            while True:
+                try:
+                    tls.do_handshake()
+                    break
+                except ssl.SSLWantReadError:
+                    self._send(plain, outgoing.read())
+                    received = plain.recv(RECORD)
+                    if not received:
+                        return
+                    incoming.write(received)
+            plain.sendall(outgoing.read())
+            tls.write(b"x" * RECORD)
+            self._send(plain, outgoing.read())
+
+    def _send(self, plain, sent):
+        if self._at_once:
+            self._at_once -= 1
+            plain.sendall(sent)
+            return
+        for number in range(len(sent)):
+            plain.sendall(sent[number : number + 1])
+            if self._over.wait(0.02):
+                return
+
+    def connect(self, timeout):
+        plain = socket.create_connection(self._listening.getsockname(), 60)
+        plain.settimeout(timeout)
+        return plain
+
+    def close(self):
+        self._over.set()
+        self._thread.join()
+        self._listening.close()
+
+
+def test_a_timeout_is_for_a_whole_handshake(trusting, certificate):
+    server = Trickling(certificate, at_once=0)
+    try:
+        # some 2000 bytes take 40 s
+        with pytest.raises(TimeoutError):
+            TlsSocket(server.connect(1), trusting, "localhost")
+    finally:
+        server.close()
+
+
+def test_a_timeout_is_for_a_whole_record(trusting, certificate):
+    # what the handshake has to say is sent in two parts
+    server = Trickling(certificate, at_once=2)
+    try:
+        with TlsSocket(server.connect(60), trusting, "localhost") as here:
+            here.settimeout(1)
+            with pytest.raises(TimeoutError):
+                here.recv(RECORD)
+            assert here.gettimeout() == 1
+    finally:
+        server.close()
+
+
 def test_another_thread_can_end_a_read(other, trusting):
     end = other()
     with end.connect(trusting) as here:
