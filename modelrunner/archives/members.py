@@ -26,6 +26,9 @@ _FIRST, _LARGEST = 256 * 1024, 4 * 1024 * 1024
 _SMALL = 4 * 1024 * 1024
 """Wanted files of packed layers up to this size are read whole, and what follows them is seen."""
 
+_HELD, _OF_A_MEMBER = 64 * 1024 * 1024, 4096
+"""Bytes that are held of the layers of a model, and that each file counts for beside its own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Member:
@@ -55,27 +58,50 @@ class Members:
     is_complete: bool
 
 
-def find_members(read: Read, size: int, wanted: Callable[[str], bool]) -> Members:
+@dataclass(slots=True)
+class Room:
+    """How much more may be held of a model, whose layers share it.
+
+    Attributes:
+        left: In bytes.
+    """
+
+    left: int = _HELD
+
+    def has(self, size: int) -> bool:
+        """Take the room for so many bytes of a file; False where there is too little."""
+        size += _OF_A_MEMBER
+        if size > self.left:
+            return False
+        self.left -= size
+        return True
+
+
+def find_members(
+    read: Read, size: int, wanted: Callable[[str], bool], room: Room | None = None
+) -> Members:
     """Return the files of a layer that are wanted, as far as they can be found without all of it.
 
     Args:
         read: Reads parts of the layer.
         size: Its bytes.
         wanted: Whether a file is, by its path.
+        room: What may be held of it, and of other layers of the model.
 
     Raises:
         IntegrityError: It is not a tar, or a damaged one.
         UnsupportedArtifactError: It has sparse files.
     """
+    room = room or Room()
     how = packing_of(read(0, HEAD))
     if how is None:
-        return _in_plain(read, size, wanted)
+        return _in_plain(read, size, wanted, room)
     front = _Front(read, size)
     packed = _Unpacked(unpacked(front.read, how, _damaged))
-    return _in_packed(packed, front, wanted)
+    return _in_packed(packed, front, wanted, room)
 
 
-def _in_plain(read: Read, size: int, wanted: Callable[[str], bool]) -> Members:
+def _in_plain(read: Read, size: int, wanted: Callable[[str], bool], room: Room) -> Members:
     window = _Window(read, size)
     found: list[Member] = []
     entries = TarEntries(window, _ERRORS, ends_early=True)
@@ -92,6 +118,8 @@ def _in_plain(read: Read, size: int, wanted: Callable[[str], bool]) -> Members:
         if begin + entry.size > size:
             raise _ERRORS.cut()
         if wanted(entry.name):
+            if not room.has(0):
+                break
             found.append(Member(entry.name, entry.size, _part(read, begin, entry.size)))
         window.position = begin + entry.size + -entry.size % BLOCKSIZE
     return Members(tuple(found), is_complete=False)
@@ -101,7 +129,9 @@ def _part(read: Read, begin: int, size: int) -> Read:
     return lambda offset, length: read(begin + offset, max(0, min(length, size - offset)))
 
 
-def _in_packed(stream: "_Unpacked", front: "_Front", wanted: Callable[[str], bool]) -> Members:
+def _in_packed(
+    stream: "_Unpacked", front: "_Front", wanted: Callable[[str], bool], room: Room
+) -> Members:
     entries = TarEntries(stream, _ERRORS, ends_early=True)
     found: list[Member] = []
     while not front.is_over:
@@ -114,9 +144,12 @@ def _in_packed(stream: "_Unpacked", front: "_Front", wanted: Callable[[str], boo
         entries.enter(entry.size if entry.block.type in REGULAR_TYPES else 0)
         if entry.block.type not in REGULAR_TYPES or not wanted(entry.name):
             continue
+        is_large = entry.size > _SMALL
+        if not room.has(0 if is_large else entry.size):
+            break
         lazy = _Lazy(entries.chunks())
         found.append(Member(entry.name, entry.size, lazy.read))
-        if entry.size > _SMALL:
+        if is_large:
             # what follows is behind gigabytes
             break
         lazy.read(0, entry.size)

@@ -365,3 +365,20 @@ def test_an_image_without_a_model_at_its_front_is_to_be_pulled(
         10,
         f"hint: run `modelrunner pull {name}`, which unpacks them",
     )
+
+
+def test_a_name_in_an_archive_that_is_not_unicode_is_refused(
+    cli: CommandLine, registry: Registry, tmp_path: Path
+) -> None:
+    layer = bytearray(tar_of([Item("models/X.gguf", b"text"), Item("models/b.gguf", b"text")]))
+    layer[7] = 0xFF
+    layer[148:156] = b"%06o\0 " % (sum(layer[:148]) + 8 * ord(" ") + sum(layer[156:512]))
+    image = Image([bytes(layer)], annotations={"org.containers.type": "ai.image.model.raw"})
+    blobs = {digest_of(blob): blob for blob in image.blobs}
+    registry.add(Artifact(image.manifest, MANIFEST, blobs), "team/car", ["1"])
+    done = cli("estimate", registry.reference("team/car:1"), "--budget", "8GiB")
+    assert done.returncode == 6
+    assert done.stderr == (
+        "error: unsafe file path in a layer: '\\udcff.gguf'\n"
+        "hint: the artifact is broken or hostile; nothing was stored\n"
+    )

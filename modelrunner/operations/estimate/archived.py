@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from modelrunner.archives.members import Member, Members, find_members
+from modelrunner.archives.members import Member, Members, Room, find_members
 from modelrunner.errors import MalformedGGUFError, UnsupportedArtifactError
 from modelrunner.gguf.header import Header
 from modelrunner.gguf.reader import parse_header
@@ -78,8 +78,9 @@ def opened(source: Source, reference: Reference, artifact: ModelArtifact) -> Ope
     layers = [layer for layer in artifact.layers if layer.archived][:_MOST_LAYERS]
     found: dict[str, tuple[Descriptor, Member]] = {}
     is_complete = True
+    room = Room()
     for layer in layers:
-        members = _members(source, reference, layer.descriptor, below)
+        members = _members(source, reference, layer.descriptor, below, room)
         is_complete = is_complete and members.is_complete
         for member in members.files:
             # a later layer replaces what those below it have
@@ -100,13 +101,15 @@ def opened(source: Source, reference: Reference, artifact: ModelArtifact) -> Ope
     return Opened(whole, parts, is_complete)
 
 
-def _members(source: Source, reference: Reference, layer: Descriptor, below: str) -> Members:
+def _members(
+    source: Source, reference: Reference, layer: Descriptor, below: str, room: Room
+) -> Members:
     def wanted(name: str) -> bool:
         path = _path(name)
         return path.startswith(below) and path.lower().endswith(_WANTED)
 
     read = remote_ranges(source, reference, layer, limit=REMOTE_LIMIT)
-    return find_members(read, layer.size, wanted)
+    return find_members(read, layer.size, wanted, room)
 
 
 def _path(name: str) -> str:
@@ -115,6 +118,6 @@ def _path(name: str) -> str:
 
 def _stand_in(layer: Descriptor, path: str, member: Member) -> Descriptor:
     """A descriptor of a file whose content is not known: its digest stands for the place."""
-    place = Digest.of(f"{layer.digest} {path}".encode())
     checked_path(path)
+    place = Digest.of(f"{layer.digest} {path}".encode())
     return Descriptor(_FILE, place, member.size, {media_types.ANNOTATION_PATH: path})

@@ -77,6 +77,17 @@ def test_header_beyond_the_limit_is_not_read(monkeypatch):
     assert Remote(gzip.compress(hidden, 1)).find().files == ()
 
 
+@pytest.mark.parametrize("compress", [bytes, gzip.compress])
+def test_no_more_is_held_of_all_layers_than_there_is_room_for(compress):
+    layer = compress(tar_of([Item(f"{number}.gguf", bytes(12288)) for number in range(20)]))
+    # 4096 bytes each beside their own, of which a plain layer has none
+    room = members.Room(7 * 16384 if compress is gzip.compress else 7 * 4096)
+    found = [
+        find_members(Remote(layer).read, len(layer), lambda _name: True, room) for _ in range(2)
+    ]
+    assert [(len(each.files), each.is_complete) for each in found] == [(7, False), (0, False)]
+
+
 def test_many_small_files_are_not_asked_for_one_by_one():
     many = tar_of([Item(f"usr/{number}", b"x" * 3000) for number in range(3000)])
     remote = Remote(many)
