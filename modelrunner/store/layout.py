@@ -35,6 +35,9 @@ from modelrunner.text import os_reason
 from modelrunner.wire import parse_json
 
 VERSION = 1
+_MOST_PATHS = 20_000
+"""Paths of blobs that are kept: a pull of thousands of small ones needs each several times."""
+
 _CACHEDIR_TAG = b"""Signature: 8a477f597d28d172789f06886806bc55
 # This folder holds models that can be fetched again; back-up programs may leave it out.
 """
@@ -116,6 +119,9 @@ class Layout:
         """The file of a blob."""
         path = self._of_blobs.get(digest.hex)
         if path is None:
+            if len(self._of_blobs) >= _MOST_PATHS:
+                # a server is asked for any digest, for months
+                self._of_blobs.clear()
             path = self._of_blobs[digest.hex] = self.blobs / digest.hex
         return path
 

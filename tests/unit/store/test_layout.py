@@ -11,7 +11,9 @@ from modelrunner.errors import (
     StoreAccessError,
     StoreVersionError,
 )
+from modelrunner.oci.digest import Digest
 from modelrunner.store.index import read_index
+from modelrunner.store.layout import Layout
 from modelrunner.store.store import Store
 from modelrunner.store.sweep import sweep
 
@@ -180,3 +182,11 @@ def test_names_of_other_tools_survive_our_changes(store, model):
     store.tag(model, model.references[0].with_tag("2"))
     assert foreign in json.loads(store.layout.index.read_bytes())["manifests"]
     assert len(read_index(store.layout)) == 4
+
+
+def test_paths_of_blobs_that_a_server_is_asked_for_do_not_pile_up(tmp_path, monkeypatch):
+    monkeypatch.setattr("modelrunner.store.layout._MOST_PATHS", 3)
+    layout = Layout(tmp_path)
+    digests = [Digest.of(bytes([number])) for number in range(10)]
+    assert [layout.blob(each).name for each in digests] == [each.hex for each in digests]
+    assert len(layout._of_blobs) <= 3
