@@ -69,7 +69,7 @@ class Room:
     left: int = _HELD
 
     def has(self, size: int) -> bool:
-        """Take the room for so many bytes of a file; False where there is too little."""
+        """Take the room for `size` bytes of a file; False where there is too little."""
         size += _OF_A_MEMBER
         if size > self.left:
             return False

@@ -25,8 +25,8 @@ class TlsSocket(socket.socket):
     """A connected socket that speaks TLS, as far as HTTP needs it.
 
     Takes the place of another socket, which is of no use from then on. One thread uses it at a
-    time; any may shut it down. The timeout is for each call as a whole, as `ssl` has it: who sends
-    a record byte by byte does not get it anew for each.
+    time; any may shut it down. The timeout is for each call as a whole, as `ssl` has it, and does
+    not start again with each byte of a record.
 
     Args:
         plain: The socket.
