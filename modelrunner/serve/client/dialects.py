@@ -11,8 +11,11 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from starlette.types import Scope
+if TYPE_CHECKING:
+    # an extra, which `compose` does without
+    from starlette.types import Scope
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -215,7 +218,7 @@ OLLAMA: Dialect = _Ollama()
 DOCKER: Dialect = _Docker()
 
 
-def dialect_of(scope: Scope) -> Dialect:
+def dialect_of(scope: "Scope") -> Dialect:
     """The dialect of a request: by its address, or by a header that only one API has."""
     path: str = scope["path"]
     if path.startswith("/api/"):

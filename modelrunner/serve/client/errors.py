@@ -6,8 +6,7 @@ A `RefusalError` says what is wrong; how it is written is for the `Dialect` of t
 
 import re
 from collections.abc import Sequence
-
-from starlette.types import Scope, Send
+from typing import TYPE_CHECKING
 
 from modelrunner.errors import (
     AccessError,
@@ -28,6 +27,10 @@ from modelrunner.errors import (
     UsageError,
 )
 from modelrunner.serve.client.dialects import Failure, Headers, dialect_of
+
+if TYPE_CHECKING:
+    # an extra, which `compose` does without
+    from starlette.types import Scope, Send
 
 FINAL = (b"x-should-retry", b"false")
 """The header by which OpenAI's and Anthropic's clients know that a retry does not help."""
@@ -73,7 +76,7 @@ class RefusalError(Exception):
         self.code = code
         self.headers = headers
 
-    def failure(self, scope: Scope) -> Failure:
+    def failure(self, scope: "Scope") -> Failure:
         """The error as a dialect writes it for a request."""
         return Failure(self.status, self.message, self.code, request_id_of(scope))
 
@@ -97,7 +100,7 @@ def refusal_for(error: ModelRunnerError) -> RefusalError:
     return RefusalError(status, message, error.code, headers)
 
 
-async def refuse(scope: Scope, send: Send, refusal: RefusalError) -> None:
+async def refuse(scope: "Scope", send: "Send", refusal: RefusalError) -> None:
     """Answer with an error.
 
     The connection stays open: what is left of the request's body is read and dropped, or the
@@ -117,11 +120,11 @@ async def refuse(scope: Scope, send: Send, refusal: RefusalError) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def request_id_of(scope: Scope) -> str:
+def request_id_of(scope: "Scope") -> str:
     """The ID of a request, empty before it has one."""
     return str(scope.get("state", {}).get("request_id", ""))
 
 
-def key_name_of(scope: Scope) -> str:
+def key_name_of(scope: "Scope") -> str:
     """The name of the API key of a request; empty where it has none."""
     return str(scope.get("state", {}).get("key", ""))
