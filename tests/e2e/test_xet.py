@@ -152,20 +152,24 @@ def test_a_silent_storage_is_left_after_the_time_that_the_variable_says(
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGKILL])
 def test_a_pull_that_was_ended_meanwhile_goes_on(
-    cli, here, hub, storage, content, kind: signal.Signals
+    cli, here, hub, storage, content, tmp_path: Path, kind: signal.Signals
 ) -> None:
     storage.stalls = threading.Event()
-    environ = {**cli.environ, "HF_ENDPOINT": hub.url, **ON}
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    environ = {**cli.environ, "HF_ENDPOINT": hub.url, "TMPDIR": str(temporary), **ON}
     with subprocess.Popen(
         cli.argv("pull", NAME, "--all"), env=environ, stderr=subprocess.PIPE, text=True
     ) as pull:
         assert storage.stalled.wait(60)
+        assert len(list(temporary.glob("modelrunner-xet-*"))) >= 1
         children = _below(pull.pid)
         pull.send_signal(kind)
         _, said = pull.communicate(timeout=60)
     assert pull.returncode == (130 if kind is signal.SIGINT else -9), said
     for child in children:
         _wait_for_end(child)
+    assert list(temporary.glob("modelrunner-xet-*")) == []
     storage.stalls.set()
     storage.stalls = None
     pulled(here, content, **ON)

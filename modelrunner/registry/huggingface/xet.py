@@ -123,7 +123,7 @@ def _opened(
     access: XetAccess, file: XetFile, offset: int, read_timeout_s: float
 ) -> Iterator[BlobStream]:
     """The block in which bytes of a file can be read from `offset` on."""
-    order = {
+    order: dict[str, object] = {
         "endpoint": access.endpoint,
         "token": access.token,
         "expires": access.expires,
@@ -135,6 +135,7 @@ def _opened(
         "read_timeout_s": max(1, int(read_timeout_s)),
     }
     with TemporaryDirectory(prefix="modelrunner-xet-", ignore_cleanup_errors=True) as folder:
+        order["folder"] = folder
         child = subprocess.Popen(
             _PROGRAM,
             stdin=subprocess.PIPE,

@@ -11,7 +11,8 @@ and is when standard input ends, as it does where the parent was killed.
 
 import os
 import sys
-from threading import Thread
+from shutil import rmtree
+from threading import Lock, Thread
 from typing import Any
 
 from modelrunner.wire import parse_json
@@ -33,11 +34,14 @@ _MEMORY = {
 _SILENCE = {"telemetry.enabled": False}
 """By default it reports every transfer."""
 
+_removing = Lock()
+
 
 def main() -> int:
     """Write the file that standard input asks for."""
     order = parse_json(sys.stdin.buffer.readline())
-    Thread(target=_end_with_parent, daemon=True).start()
+    folder = str(order["folder"])
+    Thread(target=_end_with_parent, args=(folder,), daemon=True).start()
     try:
         import hf_xet  # type: ignore[import-untyped]
     except ImportError:
@@ -45,6 +49,7 @@ def main() -> int:
     try:
         _write(hf_xet, order)
     except BrokenPipeError:
+        _remove(folder)
         return 1
     except Exception as exc:  # noqa: BLE001 - whatever the package raises
         return _fail(str(exc))
@@ -73,9 +78,16 @@ def _fail(reason: str) -> int:
     return 1
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(folder: str) -> None:
     sys.stdin.buffer.read()
+    _remove(folder)
     os._exit(1)
+
+
+def _remove(folder: str) -> None:
+    """Remove the logs: who would have done it may have been killed."""
+    with _removing:
+        rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":
