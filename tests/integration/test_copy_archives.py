@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import shutil
 import sys
 from importlib import import_module
@@ -295,6 +296,23 @@ def test_archive_that_is_not_completed_is_not_there(copying, source, tmp_path, m
     source.calm()
     copying.copy(source.reference("team/m:1"), f"dir:{tmp_path}/d")
     assert json.loads((tmp_path / "d" / "index.json").read_text())["manifests"]
+
+
+def test_archive_is_not_replaced_by_what_is_copied_out_of_it(copying, source, tmp_path, model):
+    copying.copy(source.reference("team/m:1"), f"archive:{tmp_path}/m.tar")
+    place = tmp_path / "m.tar"
+    before, other = place.read_bytes(), tmp_path / "link.tar"
+    other.symlink_to(place)
+    archive = copying.read_archive(parse_start(f"archive:{place}"))
+    said = f"{other} is both the source and the destination"
+    with pytest.raises(UsageError, match=re.escape(said)):
+        copying.copy(f"archive:{place}", f"archive:{other}")
+    with pytest.raises(UsageError, match=re.escape(said)):
+        list(copying.copy_all(f"archive:{place}", f"archive:{other}"))
+    to_itself = copying.mirror(parse_place(f"archive:{other}", scoped=False), archive)
+    with pytest.raises(UsageError, match=re.escape(said)), to_itself:
+        pass
+    assert place.read_bytes() == before
 
 
 def test_what_is_not_a_layout_is_said(copying, target, tmp_path):

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import partial
@@ -36,6 +36,22 @@ Copy = Callable[[Origin, Reference, Sequence[str]], Copied]
 
 _REFERRERS = re.compile(r"sha256-[0-9a-f]{64}(?:\.[a-z]+)?")
 """Tags that stand for what refers to another manifest: they come with that."""
+
+
+def _require_another(source: Path | None, target: End) -> None:
+    """Refuse to replace an archive by what is copied out of it: all else in it would be lost.
+
+    Raises:
+        UsageError: Both are one file.
+    """
+    if source is None or target.kind != "archive" or target.path is None:
+        return
+    with suppress(OSError):
+        if source.samefile(target.path):
+            raise UsageError(
+                f"{target.path} is both the source and the destination",
+                hint="copy to another file: an archive is replaced as a whole",
+            )
 
 
 def _unchecked(*_: object) -> None:
@@ -78,7 +94,9 @@ class Copying:
         if target.kind == "registry":
             # an invalid name is said before the source is asked
             _ = target.reference
-        with closing(self.origin(parse_end(source))) as origin:
+        start = parse_end(source)
+        _require_another(start.path, target)
+        with closing(self.origin(start)) as origin:
             return self._copy_to(origin, target, tags)
 
     def _copy_to(self, origin: Origin, target: End, tags: Sequence[str]) -> Copied:
@@ -144,6 +162,7 @@ class Copying:
             AccessError, TransferError: The source does not list its tags.
         """
         start, end = parse_end(source), parse_end(destination)
+        _require_another(start.path, end)
         named = _repository(end) if end.text or end.path is None else None
         found = self._tagged(start)
         wanted = {
@@ -198,7 +217,12 @@ class Copying:
             place: Where that is.
             archive: Has the models; None for their registries.
             dry_run: Whether it is only looked at.
+
+        Raises:
+            UsageError: It is the archive that the models come from.
         """
+        if archive is not None and isinstance(place, LayoutPlace):
+            _require_another(Path(archive.source.name), place.end)
         opened = self._at_registry if archive is None else archive.at
         if isinstance(place, MirrorPlace):
             yield MirrorSync(opened, self.copier, place)
