@@ -242,17 +242,42 @@ def named_in(der: bytes) -> Named:
     Raises:
         IntegrityError: It is malformed, or has no identity.
     """
-    from cryptography.x509 import InvalidVersion, load_der_x509_certificate
+    from cryptography.x509 import load_der_x509_certificate
 
     try:
         read = load_der_x509_certificate(der)
         key = PublicKey.of(read.public_key(), "certificate")
         return Named(key, next(_names(read)), issuer_in(read))
-    except (InvalidVersion, StopIteration, ValueError) as exc:
+    except unreadable(StopIteration) as exc:
         raise IntegrityError(
             "the new certificate is malformed, or has no identity",
             hint="check the certificate authority in --trust-config",
         ) from exc
+
+
+def unreadable(*others: type[Exception]) -> tuple[type[Exception], ...]:
+    """Return the errors of `cryptography` for what it does not understand of a certificate.
+
+    Few of them are a `ValueError`, and some come only when a part is read: a key, an extension.
+
+    Args:
+        others: More errors that mean the same to the caller.
+    """
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.x509 import (
+        DuplicateExtension,
+        InvalidVersion,
+        UnsupportedGeneralNameType,
+    )
+
+    return (
+        *others,
+        DuplicateExtension,
+        InvalidVersion,
+        UnsupportedAlgorithm,
+        UnsupportedGeneralNameType,
+        ValueError,
+    )
 
 
 def issuer_in(certificate: "Certificate") -> str | None:

@@ -15,6 +15,7 @@ from modelrunner.provenance.certificates import (
     Authority,
     UntrustedCertificateError,
     issuer_in,
+    unreadable,
 )
 from modelrunner.provenance.keyless.roots import Chain, Root
 from modelrunner.provenance.signatures import BUNDLE_PREFIX, Evidence, evidence_in
@@ -86,7 +87,8 @@ def _verify_logged(
             verifier.verify_dsse(parsed, wanted)
         else:
             verifier.verify_artifact(manifest, parsed, wanted)
-    except (SigstoreError, ValueError) as exc:
+    except unreadable(SigstoreError) as exc:
+        # one that is odd hides no other signature
         raise NotVerifiedError(sanitize_line(str(exc), _MOST_TEXT)) from exc
     return parsed.signing_certificate
 
@@ -133,7 +135,7 @@ def _verifier(root: Root | None) -> "Verifier":
 def _verify_timestamped(
     bundle: bytes, manifest: bytes, root: Root, identity: str, issuer: str | None
 ) -> "Certificate":
-    from cryptography.x509 import InvalidVersion, load_der_x509_certificate
+    from cryptography.x509 import load_der_x509_certificate
     from sigstore.errors import VerificationError
     from sigstore.verify import policy
 
@@ -151,7 +153,7 @@ def _verify_timestamped(
         raise NotVerifiedError(exc.message) from exc
     except (UntrustedCertificateError, VerificationError) as exc:
         raise NotVerifiedError(str(exc)) from exc
-    except (IndexError, InvalidVersion, ValueError) as exc:
+    except unreadable(IndexError) as exc:
         raise NotVerifiedError("its certificate is malformed") from exc
     if not signer.key.verifies(evidence.signature, evidence.signed):
         raise NotVerifiedError("its certificate is not the one that signed")

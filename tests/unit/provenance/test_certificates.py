@@ -5,13 +5,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from modelrunner.errors import ConfigError
+from modelrunner.errors import ConfigError, IntegrityError
 from modelrunner.provenance.certificates import (
     Authority,
     UntrustedCertificateError,
     chain_in_pem,
+    named_in,
 )
 from tests.support.authority import DAY, Certified, certified, timestamp
 
@@ -134,3 +138,47 @@ def test_authorities_are_read_from_files(
         Authority.load([file])
     with pytest.raises(ConfigError, match="cannot read the certificate"):
         Authority.load([tmp_path / "missing.pem"])
+
+
+def _with_names(root: Certified, names: bytes) -> bytes:
+    """A certificate with bytes of our own as its alternative names, and another extension."""
+    begin, end = root.certificate.not_valid_before_utc, root.certificate.not_valid_after_utc
+    other = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.99"), b"\x05\x00")
+    said = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.17"), names)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(root.certificate.subject)
+        .issuer_name(root.certificate.subject)
+        .public_key(root.signer.key.public_key())
+        .serial_number(1)
+        .not_valid_before(begin)
+        .not_valid_after(end)
+        .add_extension(said, critical=False)
+        .add_extension(other, critical=False)
+        .sign(root.signer.key, SHA256())
+    )
+    return made.public_bytes(Encoding.DER)
+
+
+_MAIL = bytes.fromhex("30058103614062")
+
+
+@pytest.mark.parametrize(
+    ("names", "before", "after"),
+    [
+        # the same extension twice, an address of X.400, a key of an unknown kind, a curve
+        (_MAIL, "0603551d63", "0603551d11"),
+        (bytes.fromhex("3004a3023000"), "", ""),
+        (_MAIL, "06072a8648ce3d0201", "06072a8648ce3d0277"),
+        (_MAIL, "06082a8648ce3d030107", "06082a8648ce3d030177"),
+    ],
+)
+def test_a_certificate_that_is_not_understood_is_not_of_anybody(
+    root: Certified, names: bytes, before: str, after: str
+) -> None:
+    der = _with_names(root, names).replace(bytes.fromhex(before), bytes.fromhex(after))
+
+    with pytest.raises(IntegrityError, match="the new certificate is malformed"):
+        named_in(der)
+    with pytest.raises(UntrustedCertificateError):
+        authority(root).signer([der], SIGNATURE)

@@ -8,6 +8,7 @@ import pytest
 from modelrunner.errors import ConfigError
 from modelrunner.provenance.keyless.verifying import NotVerifiedError, verify_bundle
 from tests.support.artifacts import docker_artifact
+from tests.support.authority import certified
 from tests.support.signing import keyless_bundle
 
 MODEL = docker_artifact(b"weights")
@@ -34,6 +35,19 @@ def root() -> Path:
 )
 def test_what_proves_nothing_is_refused(root: Path, bundle: bytes) -> None:
     with pytest.raises(NotVerifiedError):
+        verify_bundle(
+            bundle, MODEL.manifest, identity="somebody@example.com", issuer=None, trusted_root=root
+        )
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_a_certificate_of_an_unknown_version_is_refused(root: Path, version: int) -> None:
+    leaf = certified("leaf", mail="somebody@example.com")
+    before = bytes.fromhex("a003020102")
+    odd = leaf.der.replace(before, before[:-1] + bytes((version,)), 1)
+    bundle = keyless_bundle(MODEL, odd).layers[0]
+
+    with pytest.raises(NotVerifiedError, match=f"{version} is not a valid X509 version"):
         verify_bundle(
             bundle, MODEL.manifest, identity="somebody@example.com", issuer=None, trusted_root=root
         )
