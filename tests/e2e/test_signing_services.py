@@ -258,6 +258,31 @@ def test_where_there_is_no_token_is_told(sign: Sign, way: str, code: int, said: 
     assert said in text
 
 
+@pytest.mark.parametrize(
+    ("before", "after"), [("Bearer ", ""), (" ", "\n"), ("env:", ""), ("", ".more"), ("'", "'")]
+)
+def test_a_token_in_the_command_line_is_not_repeated(sign: Sign, before: str, after: str) -> None:
+    mine = token()
+
+    for words in ((), ("--json",), ("--debug",)):
+        code, text = sign(None, *words, way=f"{before}{mine}{after}")
+
+        assert code == 2
+        assert "--identity-token needs a file or a variable, got a token" in text
+        assert mine.split(".")[1] not in text
+
+
+def test_a_file_may_be_called_like_a_token(sign: Sign) -> None:
+    assert "cannot read the identity token eyes.tar.gz: no such file" in sign(way="eyes.tar.gz")[1]
+
+
+def test_an_address_with_a_password_does_not_show_it(sign: Sign) -> None:
+    code, text = sign(document=config("https://me:hunter2@fulcio.example.com/x"))
+
+    assert code == 2
+    assert "invalid URL of a service 'https://fulcio.example.com/x'" in text
+
+
 def test_a_job_of_github_gets_its_token_there(sign: Sign, service: Service) -> None:
     service.body = json.dumps({"value": "not.a.token"}).encode()
     job = {
@@ -301,6 +326,22 @@ def test_services_elsewhere_are_not_spoken_to_in_the_clear(sign: Sign) -> None:
         (
             {**config("https://x.example"), "signingConfig": {"caUrls": [{"url": 1}]}},
             "an entry of `caUrls` lacks its URL, version or operator",
+        ),
+        (
+            {
+                **config("https://x.example"),
+                "signingConfig": {
+                    "caUrls": [
+                        {
+                            "url": "https://x.example",
+                            "majorApiVersion": 1,
+                            "operator": "tests",
+                            "validFor": {"start": "soon"},
+                        }
+                    ]
+                },
+            },
+            "malformed signing configuration: invalid time in `validFor`",
         ),
         (
             {**config("https://x.example"), "signingConfig": {}},

@@ -161,5 +161,8 @@ def _moment(value: object) -> datetime | None:
         return None
     if not isinstance(value, str):
         raise ValueError("no time")  # noqa: TRY004 - callers catch one type
-    found = datetime.fromisoformat(value)
+    try:
+        found = datetime.fromisoformat(value)
+    except ValueError as exc:
+        raise ValueError("invalid time in `validFor`") from exc
     return found if found.tzinfo is not None else found.replace(tzinfo=UTC)

@@ -24,6 +24,9 @@ AMBIENT = "auto"
 
 _LIMIT = 64 * 1024
 _SHAPE = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+_INSIDE = re.compile(r"ey[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}")
+"""The begin of a token, wherever it stands: JSON in base64, a dot, and more of the same."""
+
 _SHAPES = "use --identity-token FILE, env:NAME, - for stdin, or auto in a pipeline"
 _VARIABLE = "SIGSTORE_ID_TOKEN"
 _REQUEST_URL, _REQUEST_TOKEN = "ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"
@@ -86,6 +89,12 @@ def token_text(text: str, environ: Mapping[str, str], stdin: Callable[[int], byt
         ConfigError: There is no such token.
     """
     kind, colon, rest = text.partition(":")
+    if _INSIDE.search(text):
+        # whoever sees the processes of this machine sees it
+        raise ConfigError(
+            "--identity-token needs a file or a variable, got a token",
+            hint=f"command lines are seen by others: {_SHAPES}",
+        )
     if text == "-":
         raw = stdin(_LIMIT)
     elif colon and kind == "env":
@@ -95,12 +104,6 @@ def token_text(text: str, environ: Mapping[str, str], stdin: Callable[[int], byt
                 hint="set it to an identity token",
             )
         raw = environ[rest].encode(errors="replace")
-    elif _SHAPE.fullmatch(text) and text.count(".") == 2 and text.startswith("ey"):  # noqa: PLR2004
-        # whoever sees the processes of this machine sees it
-        raise ConfigError(
-            "--identity-token needs a file or a variable, got a token",
-            hint=f"command lines are seen by others: {_SHAPES}",
-        )
     else:
         try:
             # outside: a token that a person names
