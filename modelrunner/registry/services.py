@@ -88,7 +88,8 @@ class ServiceClient:
 
     def _body(self, found: Response, endpoint: Endpoint) -> bytes:
         """The whole body; somebody waits for it, so it has to come at once."""
-        body, deadline = bytearray(), time.monotonic() + self.answer_s
+        seconds = min(self.answer_s, self.backoff.remaining_s())
+        body, deadline = bytearray(), time.monotonic() + seconds
         with network_errors(endpoint.label):
             while piece := found.raw.read1(_PIECE, decode_content=False):
                 body += piece
@@ -96,7 +97,7 @@ class ServiceClient:
                     raise RegistryAnswerError(f"{endpoint.label}: the answer is too large")
                 if time.monotonic() > deadline:
                     raise InterruptedTransferError(
-                        f"{endpoint.label}: the answer takes longer than {self.answer_s:g} s"
+                        f"{endpoint.label}: the answer takes longer than {seconds:.3g} s"
                     )
         return as_meant(bytes(body), _LIMIT) if is_encoded(found) else bytes(body)
 
@@ -106,7 +107,9 @@ class ServiceClient:
             _ = parts.port
         except ValueError:
             parts = urlsplit("")
-        shown = sanitize_line(url.partition("?")[0], 200)
+        # what stands before the host may be a password
+        host = parts.netloc.rpartition("@")[2]
+        shown = sanitize_line(f"{parts.scheme}://{host}{parts.path}" if host else url, 200)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
             raise ConfigError(f"invalid URL of a service {shown!r}", hint="write https://HOST")
         if parts.scheme == "http" and not is_loopback(parts.hostname):

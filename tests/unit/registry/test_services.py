@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from modelrunner.errors import ConfigError, InterruptedTransferError, TransferError
-from modelrunner.registry.http.retry import NO_RETRY
+from modelrunner.registry.http.retry import NO_RETRY, Backoff
 from modelrunner.registry.services import ServiceClient
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"
@@ -42,6 +42,21 @@ def test_an_answer_that_does_not_come_to_its_end_is_given_up() -> None:
         pytest.raises(InterruptedTransferError, match="takes longer than 0 s"),
     ):
         ServiceClient(None, NO_RETRY, answer_s=0).ask(url, headers={}, content=b"x")
+
+
+def test_an_answer_has_no_more_time_than_the_command() -> None:
+    # for the request, and then for the answer
+    left = iter([5.0, 0.0])
+
+    class Impatient(Backoff):
+        def remaining_s(self) -> float:
+            return next(left)
+
+    with (
+        answering(HEAD + b"some") as url,
+        pytest.raises(InterruptedTransferError, match="takes longer than 0 s"),
+    ):
+        ServiceClient(None, Impatient()).ask(url, headers={}, content=b"x")
 
 
 def test_an_answer_in_chunks_is_read_as_it_is() -> None:
