@@ -50,16 +50,22 @@ def same_names(paths: Iterable[str]) -> tuple[str, str] | None:
 
     Directories count too: `A/x` and `a/y` would lie in one.
     """
-    known: dict[str, str] = {}
+    # a tree: each directory has a number, and each name in one is looked up by what it is taken for
+    known: dict[tuple[int, str], tuple[int, str]] = {}
     for path in paths:
-        parts = path.split("/")
-        for count in range(1, len(parts) + 1):
-            spelled = "/".join(parts[:count])
-            key = unicodedata.normalize("NFC", unicodedata.normalize("NFC", spelled).casefold())
-            before = known.setdefault(key, spelled)
-            if before != spelled:
-                return before, spelled
+        parts, folder = path.split("/"), 0
+        for count, part in enumerate(parts):
+            folder, before = known.setdefault((folder, _folded(part)), (len(known) + 1, part))
+            if before != part:
+                above = parts[:count]
+                return "/".join([*above, before]), "/".join([*above, part])
     return None
+
+
+def _folded(name: str) -> str:
+    if name.isascii():
+        return name.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def annotated_path(annotations: Mapping[str, str]) -> PurePosixPath | None:

@@ -1,6 +1,7 @@
 """Paths out of foreign manifests stay inside the folder that they are put in."""
 
 import json
+import unicodedata
 
 import pytest
 from hypothesis import given
@@ -110,3 +111,20 @@ def test_a_hostile_name_in_the_metadata_is_refused():
 )
 def test_names_that_are_one_elsewhere_are_found(paths, same):
     assert same_names(paths) == same
+
+
+def test_many_long_paths_are_compared_name_by_name(monkeypatch):
+    compared = []
+    normalize = unicodedata.normalize
+
+    def counted(form, text):
+        compared.append(len(text))
+        return normalize(form, text)
+
+    monkeypatch.setattr("modelrunner.oci.model.paths.unicodedata.normalize", counted)
+    deep = "\u00e9/" * 500
+    paths = [f"{number}/{deep}b" for number in range(30)]
+    last = f"29/{deep}"
+    assert same_names([*paths, f"{last}B"]) == (f"{last}b", f"{last}B")
+    # all of it twice, not each directory above each again
+    assert sum(compared) <= 2 * 31 * len(paths[-1])
