@@ -80,8 +80,8 @@ class FrontHasher:
             run.reached += count
         return taken
 
-    def another(self) -> bytearray:
-        """A buffer in the place of one that was taken over.
+    def another(self, size: int) -> bytearray:
+        """A buffer of at least `size` bytes in the place of one that was taken over.
 
         While too many of them wait to be hashed, so does the connection: the blob is complete only
         when all of it is hashed, and what is still in memory need not be read back.
@@ -89,13 +89,16 @@ class FrontHasher:
         with self._pieces.changed:
             if self._unmade and self._spare.empty():
                 self._unmade -= 1
-                return bytearray(BLOCK)
+                return bytearray(size)
         while self._thread.is_alive():
             try:
-                return self._spare.get(timeout=_PATIENCE_S)
+                spare = self._spare.get(timeout=_PATIENCE_S)
             except Empty:
                 continue
-        return bytearray(BLOCK)
+            if len(spare) >= size:
+                return spare
+            break
+        return bytearray(size)
 
     def _follow(self) -> None:
         own = bytearray(BLOCK)

@@ -100,8 +100,8 @@ class Worker(Thread):
         super().__init__(name=f"connection-{number}", daemon=True)
         self._shared = shared
         self._stream: BlobStream | None = None
-        self._buffer: bytearray | None = bytearray(BLOCK)
-        self._block = min(BLOCK, shared.throttle.block or _SMALLEST)
+        self._buffer: bytearray | None = bytearray(_SHARED_BLOCK)
+        self._block = min(_SHARED_BLOCK, shared.throttle.block or _SMALLEST)
         self._run: Run | None = None
         self._renewals = 0
         self._speed = 0.0
@@ -259,7 +259,7 @@ class Worker(Thread):
         while not self.surplus and (
             wanted := pieces.next_block(run, min(self._block, end - run.reached))
         ):
-            buffer = self._buffer = self._buffer or shared.hasher.another()
+            buffer = self._buffer = self._room()
             view = memoryview(buffer)
             ready = stream.waiting()
             begun = time.monotonic()
@@ -280,6 +280,13 @@ class Worker(Thread):
                 shared.origins[place] = shared.origins.get(place, 0) + count
             self._finish_pieces(run)
             shared.throttle.take(count)
+
+    def _room(self) -> bytearray:
+        """A buffer for a block: a large one only where there is one connection."""
+        size = BLOCK if self._block > _SHARED_BLOCK else _SHARED_BLOCK
+        if self._buffer is None:
+            return self._shared.hasher.another(size)
+        return self._buffer if len(self._buffer) >= size else bytearray(size)
 
     def _keep(self, block: memoryview, run: Run) -> bool:
         """Writes a block, unless somebody else has taken over meanwhile."""

@@ -89,3 +89,14 @@ def test_restart_forgets_the_hash_and_the_other_connections(handle, pieces, hash
     assert not bring(handle, pieces, hasher, second, 100, write=False)
     bring(handle, pieces, hasher, first, len(CONTENT))
     assert hasher.digest() == Digest.of(CONTENT)
+
+
+def test_a_buffer_is_used_again_unless_it_is_too_small(handle, pieces, hasher):
+    run = pieces.claim(1, 0.0)
+    for count in (400, 500, 600, 700):
+        # as many as there may be
+        assert len(hasher.another(count)) == count
+    bring(handle, pieces, hasher, run, 250)
+    assert len(hasher.another(200)) == 250
+    bring(handle, pieces, hasher, run, 250)
+    assert len(hasher.another(300)) == 300
