@@ -112,8 +112,8 @@ def test_a_list_with_a_file_that_is_not_understood_is_not_a_whole_repository(
     hub.repositories["Org/Many"] = Repository({"a": b"a", "b": b"b"})
     of_a_file = hugging_face_server._entry
 
-    def entry(path: str, content: bytes) -> dict[str, object]:
-        return of_a_file(path, content) | ({"size": -1} if path == "b" else {})
+    def entry(path: str, content: bytes, xet: dict[str, str]) -> dict[str, object]:
+        return of_a_file(path, content, xet) | ({"size": -1} if path == "b" else {})
 
     monkeypatch.setattr(hugging_face_server, "_entry", entry)
     source = HuggingFaceHub(api, {}, lambda *_: {})
