@@ -345,7 +345,7 @@ class Workspace:
             self.require_network(f"checking the signature of {reference.short}")
             return self.registries.referrers_of(reference)
 
-        return Prover(self.store, ask, Records(self.settings.verified))
+        return Prover(self.store, ask, Records(self.settings.verified), self.offline)
 
     @cached_property
     def _guard(self) -> "Guard | None":

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import venv
 from pathlib import Path
@@ -23,6 +24,7 @@ from tests.support.signing import (
     STATEMENT,
     Signer,
     bundle,
+    keyless_bundle,
     signature_artifact,
     simple_signature,
 )
@@ -358,3 +360,30 @@ def test_a_model_is_judged_before_it_is_pulled(
     local = json.loads(cli("inspect", "--security", name, "--key", str(key), "--offline").stdout)
     same = ("id", "license", "gguf", "chat_templates", "packaged", "origin", "signatures")
     assert {each: local[each] for each in same} == {each: found[each] for each in same}
+
+
+def test_without_a_network_nobody_is_asked_for_the_root_of_sigstore(
+    cli: CommandLine, registry: Registry, tiny: Artifact, tmp_path: Path
+) -> None:
+    registry.add(tiny, "team/m", ["1"])
+    registry.add(keyless_bundle(tiny), "team/m", [tiny.digest.replace(":", "-")])
+    name = registry.reference("team/m:1")
+    assert cli("pull", name).returncode == 0
+    rule = ("--identity", "me@example.com", "--issuer", "https://accounts.example.com")
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        proxy.setblocking(False)
+        url = f"http://127.0.0.1:{proxy.getsockname()[1]}"
+        environ = {"HTTPS_PROXY": url, "https_proxy": url, "XDG_CACHE_HOME": str(tmp_path)}
+        looked = cli("inspect", "--security", name, *rule, "--offline", **environ)
+        assert cli("trust", "add", "*", *rule).returncode == 0
+        refused = cli("pull", name, "--offline", **environ)
+        tested = cli("trust", "test", name, "--offline", **environ)
+        with pytest.raises(BlockingIOError):
+            proxy.accept()
+
+    (signature,) = json.loads(looked.stdout)["signatures"]
+    assert looked.stderr == ""
+    assert signature["problem"].startswith("Sigstore verification failed: ")
+    assert refused.returncode == 6
+    assert "no valid signature: Sigstore verification failed: " in refused.stderr
+    assert tested.returncode == 6

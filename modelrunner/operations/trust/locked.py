@@ -1,7 +1,7 @@
 """Signers that a lock records: recorded when a model is pinned, verified when it is pulled."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from modelrunner.errors import LockError, ModelRunnerError, NotInStoreError, UnverifiedError
@@ -130,6 +130,7 @@ class SignerRecorder:
     def _of(
         self, reference: Reference, manifest: Manifest | Index, signers: Signers, why: str
     ) -> tuple[LockedSigner, ...]:
+        signers = replace(signers, offline=self.ask is None)
         found = signatures_of([StoredPlace.of(self.store)], manifest, signers)
         problem = None
         if self.ask is not None:

@@ -1,7 +1,7 @@
 """Prove that a model is signed: by what is kept of it, else by what its places have."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from modelrunner.errors import ModelNotFoundError, NotInStoreError, UnsupportedArtifactError
 from modelrunner.oci.manifest import Index, Manifest
@@ -28,11 +28,13 @@ class Prover:
         store: Asked first: what came with a model needs no network.
         ask: Opens the other places that may keep signatures.
         records: What was verified before.
+        offline: Whether the network is ruled out.
     """
 
     store: Store
     ask: Ask
     records: Records
+    offline: bool = False
 
     def missing(
         self,
@@ -58,6 +60,7 @@ class Prover:
         fingerprint = signers.fingerprint
         if self.records.has(manifest.digest, fingerprint):
             return None
+        signers = replace(signers, offline=self.offline or carried is not None)
         own: list[SignaturePlace] = [StoredPlace.of(self.store)]
         if carried is not None:
             own.insert(0, CarriedPlace(carried, reference))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from modelrunner.cards.card import Card
@@ -78,6 +78,7 @@ def signatures_for(
     policy = Policy("off", ()) if policy_file is None else read_policy(policy_file)
     rule = Rule("*", policy.default) if reference is None else policy.rule_for(reference)
     signers = asked if asked.are_named else Signers.of(rule)
+    signers = replace(signers, offline=referrers_of is None)
     stored = signatures_of([StoredPlace.of(store)], manifest, signers)
     problem = None
     if reference is None:

@@ -209,6 +209,8 @@ class Signers:
         issuer: The provider that says so.
         trusted_root: Of one's own Sigstore.
         authority: Authorities of one's own, whose certificates count.
+        offline: Whether the public Sigstore is not asked for its root: then the last one counts
+            that is known.
     """
 
     keys: tuple[PublicKey, ...] = ()
@@ -216,6 +218,7 @@ class Signers:
     issuer: str | None = None
     trusted_root: Path | None = None
     authority: Authority | None = None
+    offline: bool = False
 
     @classmethod
     def of(cls, rule: Rule) -> "Signers":
@@ -494,6 +497,7 @@ def _check_identity(evidence: Evidence, manifest: Manifest | Index, signers: Sig
             identity=signers.identity,
             issuer=signers.issuer,
             trusted_root=signers.trusted_root,
+            offline=signers.offline,
         )
     except NotVerifiedError as exc:
         return Checked(evidence, problem=f"Sigstore verification failed: {exc}")

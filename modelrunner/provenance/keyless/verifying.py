@@ -6,6 +6,7 @@ by timestamps alone when a certificate has signed: those are verified here.
 """
 
 import json
+import logging
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,7 @@ def verify_bundle(
     identity: str,
     issuer: str | None,
     trusted_root: Path | None = None,
+    offline: bool = False,
 ) -> str | None:
     """Holds a bundle against an identity.
 
@@ -54,6 +56,7 @@ def verify_bundle(
         identity: Who has to have signed: an address, or a workflow's URL.
         issuer: The identity provider that has to say so.
         trusted_root: Of one's own Sigstore, in JSON; the public one's without it.
+        offline: Whether the public one is not asked for its root.
 
     Raises:
         NotVerifiedError: It does not hold.
@@ -63,7 +66,7 @@ def verify_bundle(
     try:
         if root is not None and not root.has_log:
             return issuer_in(_verify_timestamped(bundle, manifest, root, identity, issuer))
-        return issuer_in(_verify_logged(bundle, manifest, root, identity, issuer))
+        return issuer_in(_verify_logged(bundle, manifest, root, identity, issuer, offline=offline))
     except ImportError as exc:
         raise ConfigError(
             "cannot verify keyless signatures: sigstore is not installed",
@@ -72,13 +75,19 @@ def verify_bundle(
 
 
 def _verify_logged(
-    bundle: bytes, manifest: bytes, root: Root | None, identity: str, issuer: str | None
+    bundle: bytes,
+    manifest: bytes,
+    root: Root | None,
+    identity: str,
+    issuer: str | None,
+    *,
+    offline: bool,
 ) -> "Certificate":
     from sigstore.errors import Error as SigstoreError
     from sigstore.models import Bundle
     from sigstore.verify import policy
 
-    verifier = _verifier(root)
+    verifier = _verifier(root, offline=offline)
     try:
         value = _completed(parse_json(bundle))
         parsed = Bundle.from_json(json.dumps(value))
@@ -110,14 +119,17 @@ def _completed(bundle: Any) -> Any:  # noqa: ANN401 - whatever JSON can be
     return bundle
 
 
-def _verifier(root: Root | None) -> "Verifier":
+def _verifier(root: Root | None, *, offline: bool) -> "Verifier":
     from sigstore.errors import Error as SigstoreError
     from sigstore.models import ClientTrustConfig, TrustedRoot
     from sigstore.verify import Verifier
 
     try:
         if root is None:
-            return Verifier.production()
+            if offline:
+                # it warns of what was asked for
+                logging.getLogger("sigstore._internal.tuf").setLevel(logging.ERROR)
+            return Verifier.production(offline=offline)
         if root.is_config:
             config = ClientTrustConfig.from_json(root.raw.decode())
             return Verifier(trusted_root=config.trusted_root)
