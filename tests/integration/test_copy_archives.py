@@ -330,6 +330,22 @@ def test_what_is_not_a_layout_is_said(copying, target, tmp_path):
         assert caught.value.hint
 
 
+def test_tar_that_cannot_be_read_is_named(copying, target, tmp_path):
+    place = tmp_path / "m.tar"
+    for content, kind, said in (
+        (b"text" * 1000, IntegrityError, "not a tar archive, or a damaged one"),
+        (
+            b"\xfd7zXZ\0" + bytes(1000),
+            UnsupportedArtifactError,
+            "the archive is compressed with xz",
+        ),
+    ):
+        place.write_bytes(content)
+        with pytest.raises(kind) as caught:
+            copying.copy(f"archive:{place}", target.reference("ai/m:1"))
+        assert caught.value.message == f"{place}: {said}"
+
+
 # The store.
 
 

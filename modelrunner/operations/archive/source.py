@@ -133,6 +133,19 @@ def plain(stream: "BufferedReader[Any]") -> Readable:
     how = packing_of(start)
     if how is not None:
         return Unpacked(stream.read1, how)
+    refuse_packing(start)
+    return stream
+
+
+def refuse_packing(start: bytes) -> None:
+    """Refuse an archive that is compressed in a way that is not undone.
+
+    Args:
+        start: Its first bytes.
+
+    Raises:
+        UnsupportedArtifactError: It is.
+    """
     for magic, name in _OTHER_PACKING.items():
         if start.startswith(magic):
             raise UnsupportedArtifactError(
@@ -140,7 +153,6 @@ def plain(stream: "BufferedReader[Any]") -> Readable:
                 hint="decompress it first; tar, tar.gz and tar.zst are supported",
                 format=name,
             )
-    return stream
 
 
 class _Joined(RawIOBase):

@@ -16,6 +16,7 @@ from modelrunner.errors import (
     ManifestNotFoundError,
     ModelRunnerError,
     SizeMismatchError,
+    UnsupportedArtifactError,
     UsageError,
 )
 from modelrunner.oci.descriptor import Descriptor
@@ -26,7 +27,7 @@ from modelrunner.oci.tar import TarEntries
 from modelrunner.operations.archive.directory import is_layout
 from modelrunner.operations.archive.index import check_layout, entries_of
 from modelrunner.operations.archive.packed import unpack_archive
-from modelrunner.operations.archive.source import find_parts
+from modelrunner.operations.archive.source import find_parts, refuse_packing
 from modelrunner.operations.archive.tar import ERRORS
 from modelrunner.registry.source import BlobStream
 from modelrunner.text import os_hint, os_reason
@@ -114,15 +115,17 @@ class TarLayout:
         self._blobs: dict[Digest, Span] = {}
         self._content = _opened(find_parts([path]), path)
         packed = ArchiveFile(self._content)
-        how = packing_of(packed.read(HEAD))
-        if how is not None:
-            packed.seek(0)
-            try:
+        start = packed.read(HEAD)
+        how = packing_of(start)
+        try:
+            refuse_packing(start)
+            if how is not None:
+                packed.seek(0)
                 handle = unpack_archive(packed.read, how, self._content.size, scratch)
-            except IntegrityError as exc:
-                raise exc.about(str(path)) from exc
-            self._content = _Bytes([handle], path)
-        self._scan(ArchiveFile(self._content))
+                self._content = _Bytes([handle], path)
+            self._scan(ArchiveFile(self._content))
+        except (IntegrityError, UnsupportedArtifactError) as exc:
+            raise exc.about(str(path)) from exc
 
     def file(self, name: str) -> bytes:
         """A small file of the layout.
@@ -185,7 +188,7 @@ class TarLayout:
             else:
                 self._files.setdefault(found.name.removeprefix("./"), span)
             file.seek(span.offset + found.size + -found.size % BLOCKSIZE)
-        raise IntegrityError(f"{self.path} has more than {_MOST_MEMBERS} members")
+        raise IntegrityError(f"the archive has more than {_MOST_MEMBERS} members")
 
 
 class DirectoryLayout:
