@@ -13,6 +13,8 @@ for one.
 """
 
 import re
+from collections import Counter
+from collections.abc import Iterable
 from typing import Self
 
 from modelrunner.errors import InvalidReferenceError, MalformedManifestError
@@ -39,6 +41,9 @@ registry is ever asked for it."""
 
 _NAMESPACES = {DOCKER_HUB: DEFAULT_NAMESPACE, OLLAMA: "library"}
 """Of names without one."""
+
+_LONGEST_STEM = 100
+"""Characters of a name in a tag that ends in the name's digest."""
 
 ANY_REPOSITORY = "_"
 """The repository of a shared store that has all its content; no real one is called so."""
@@ -259,6 +264,27 @@ def names_tag(text: str) -> bool:
     return _split_tag(_split_digest(text)[0], text)[1] is not None
 
 
+def tags_for(names: Iterable[str]) -> dict[str, str]:
+    """A tag for each full name in an image layout, for tools that take no full name there.
+
+    `oras` and regctl split what names a layout at a slash or a colon. The tag is the name with `_`
+    for what a tag cannot have; where two names would be the same tag, one that is a name already,
+    or one is too long, the digest of the name is added. Names that are tags get none.
+    """
+    found = set(names)
+    full = {name for name in found if not is_tag(name)}
+    taken = Counter([*map(_as_tag, full), *(found - full)])
+    return {
+        name: tag if taken[tag] == 1 and is_tag(tag) else _as_longer_tag(name)
+        for name, tag in ((name, _as_tag(name)) for name in full)
+    }
+
+
+def is_tag_for(tag: str, name: str) -> bool:
+    """Whether a tag is what `tags_for` can make of a full name."""
+    return tag != name and tag in (_as_tag(name), _as_longer_tag(name))
+
+
 def is_whole_id(text: str) -> bool:
     """Whether the text is a whole ID, with `sha256:` or without: never the name of a model."""
     return is_hex(text.removeprefix("sha256:"), _WHOLE_ID)
@@ -269,6 +295,14 @@ def match_id(text: str) -> str | None:
     if is_whole_id(text):
         return text.removeprefix("sha256:")
     return text if is_hex(text, _SHORT_ID) else None
+
+
+def _as_tag(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip(".-")
+
+
+def _as_longer_tag(name: str) -> str:
+    return f"{_as_tag(name)[:_LONGEST_STEM]}_{Digest.of(name.encode()).short}"
 
 
 def _split_digest(text: str) -> tuple[str, Digest | None]:

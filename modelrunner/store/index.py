@@ -1,12 +1,13 @@
 """`index.json`: which names stand for which manifests.
 
-One entry a name, as `skopeo` and `oras` write it: the manifest's descriptor, annotated with the
-full reference. Changed under the store's lock and replaced in one step.
+One entry a name, as `skopeo` writes it: the manifest's descriptor, annotated with the full
+reference. A second one of the same digest has the name as a tag, for `oras` and regctl, which find
+no full reference; it is passed over here. Changed under the store's lock and replaced in one step.
 """
 
 import json
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from modelrunner.disk.files import disk_errors, write_atomically
 from modelrunner.disk.inside import read_inside
@@ -15,7 +16,7 @@ from modelrunner.frozen import replace
 from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.manifest import parse_json
-from modelrunner.oci.reference import Reference
+from modelrunner.oci.reference import Reference, is_tag_for, tags_for
 from modelrunner.store.layout import Layout
 
 
@@ -72,7 +73,7 @@ def read_index(layout: Layout) -> tuple[Entry, ...]:
     except FileNotFoundError:
         return ()
     try:
-        return tuple(_entry(value) for value in _listed(raw))
+        return tuple(_entry(value) for value in _listed(raw) if not _repeats(value))
     except MalformedManifestError as exc:
         raise CorruptStoreError(
             f"{layout.index} is damaged",
@@ -88,10 +89,11 @@ def write_index(layout: Layout, entries: Iterable[Entry]) -> None:
         DiskFullError, StoreAccessError: It cannot be written; the old one stays.
     """
     ordered = sorted(entries, key=lambda entry: (str(entry.reference), entry.descriptor.digest))
+    values = [_value(entry) for entry in ordered]
     value = {
         "schemaVersion": 2,
         "mediaType": media_types.OCI_INDEX,
-        "manifests": [_value(entry) for entry in ordered],
+        "manifests": [*values, *_repeated(values)],
     }
     with disk_errors(layout.index):
         write_atomically(layout.index, json.dumps(value, indent=2).encode() + b"\n")
@@ -102,6 +104,35 @@ def _listed(raw: bytes) -> list[object]:
     if not isinstance(manifests, list):
         raise MalformedManifestError("the index has no list of manifests")
     return manifests
+
+
+def _repeated(values: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The entries of names once more, under tags."""
+    named = {_notes(value).get(media_types.ANNOTATION_REFERENCE): value for value in values}
+    for name, tag in sorted(tags_for(name for name in named if name is not None).items()):
+        value = named[name]
+        if media_types.ANNOTATION_ALIAS not in _notes(value):
+            # older programs find what is an alias, and do not list it
+            said = {
+                media_types.ANNOTATION_REFERENCE: tag,
+                media_types.ANNOTATION_CONTAINERD_NAME: name,
+                media_types.ANNOTATION_ALIAS: name,
+            }
+            yield {**value, "annotations": {**_notes(value), **said}}
+
+
+def _notes(value: Mapping[str, Any]) -> Mapping[str, str]:
+    found: Mapping[str, str] = value.get("annotations", {})
+    return found
+
+
+def _repeats(value: object) -> bool:
+    """Whether an entry is one of `_repeated`."""
+    notes = value.get("annotations") if isinstance(value, dict) else None
+    if not isinstance(notes, dict) or media_types.ANNOTATION_ALIAS not in notes:
+        return False
+    name, tag = notes[media_types.ANNOTATION_ALIAS], notes.get(media_types.ANNOTATION_REFERENCE)
+    return isinstance(name, str) and isinstance(tag, str) and is_tag_for(tag, name)
 
 
 def _entry(value: object) -> Entry:
@@ -125,7 +156,7 @@ def _reference(name: str | None) -> Reference | None:
         return None
 
 
-def _value(entry: Entry) -> dict[str, object]:
+def _value(entry: Entry) -> dict[str, Any]:
     annotations = dict(entry.descriptor.annotations)
     if entry.reference is not None:
         annotations[media_types.ANNOTATION_REFERENCE] = str(entry.reference)

@@ -59,6 +59,7 @@ def test_a_model_is_found_by_its_tag(
         with tarfile.open(path) as archive:
             archive.extractall(tmp_path / path.stem, filter="data")
     tags = {name: name.replace("/", "_").replace(":", "_") for name in (one, two)}
+    store = Path(cli.environ["MODELRUNNER_HOME"]) / "store/v1"
     with docker_registry(tmp_path / "registry") as away:
         for folder in ("saved", "copied", "synced"):
             layout = tmp_path / folder
@@ -73,6 +74,10 @@ def test_a_model_is_found_by_its_tag(
                 source = ("cp", "--from-oci-layout", f"{layout}:{tags[name]}")
                 peer("oras", tmp_path, *source, "--to-plain-http", target)
                 peer("oras", tmp_path, "manifest", "fetch", "--plain-http", target)
+                local = f"{store}:{tags[name]}"
+                assert peer("regctl", tmp_path, *raw[:-1], f"ocidir://{local}") == peer(
+                    "oras", tmp_path, "manifest", "fetch", "--oci-layout", local
+                )
             # and each of them is loaded as before, under its full names alone
             done(cli, "rm", "--all", "--yes")
             done(cli, "load", str(layout))

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,13 +16,18 @@ from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import parse_json
-from modelrunner.oci.reference import DEFAULT_TAG, LOCAL, Reference
+from modelrunner.oci.reference import (
+    DEFAULT_TAG,
+    LOCAL,
+    Reference,
+    is_tag,
+    is_tag_for,
+    tags_for,
+)
 from modelrunner.text import sanitize_line
 
-_CONTAINERD_NAME = "io.containerd.image.name"
 _MOST_MODELS = 1000
 _LONGEST_STEM = 100
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
 
 def check_layout(raw: bytes) -> None:
@@ -58,23 +62,19 @@ def entries_of(raw: bytes) -> tuple[Descriptor, ...]:
 def with_aliases(entries: Sequence[Descriptor]) -> list[Descriptor]:
     """The entries of an index, each full name with an alias that other tools can address.
 
-    `oras` and regctl split what names a layout at a slash or a colon, so a full reference in it is
-    not found. The alias is the name as a tag, in an entry of its own after the others; where two
-    names would be the same tag, or one is too long, the digest of the name is added. The full name
-    is in the annotation of containerd, which readers take before it.
+    The alias is the name as a tag (`tags_for`), in an entry of its own after the others. The full
+    name is in the annotation of containerd, which readers take before it.
     """
-    names = {name for entry in entries if (name := _reference_in(entry)) is not None}
-    full = {name for name in names if not _TAG.fullmatch(name)}
-    taken = Counter([*map(_as_tag, full), *(names - full)])
+    tags = tags_for(name for entry in entries if (name := _reference_in(entry)) is not None)
     aliases = []
     for entry in entries:
         name = _reference_in(entry)
-        if name not in full:
+        if name not in tags:
             continue
-        tag = _as_tag(name)
-        if taken[tag] > 1 or not _TAG.fullmatch(tag):
-            tag = _as_longer_tag(name)
-        said = {_CONTAINERD_NAME: name, media_types.ANNOTATION_REFERENCE: tag}
+        said = {
+            media_types.ANNOTATION_CONTAINERD_NAME: name,
+            media_types.ANNOTATION_REFERENCE: tags[name],
+        }
         aliases.append(replace(entry, annotations={**entry.annotations, **said}))
     return [*entries, *aliases]
 
@@ -162,31 +162,23 @@ def _reference_in(entry: Descriptor) -> str | None:
     return entry.annotations.get(media_types.ANNOTATION_REFERENCE)
 
 
-def _as_tag(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip(".-")
-
-
 def _is_alias(entry: Descriptor, names: Collection[tuple[Digest, str | None]]) -> bool:
     """Whether an entry only repeats another one under a tag, see `with_aliases`."""
-    full, tag = entry.annotations.get(_CONTAINERD_NAME), _reference_in(entry)
-    if full is None or tag is None or (entry.digest, full) not in names or full == tag:
+    full, tag = entry.annotations.get(media_types.ANNOTATION_CONTAINERD_NAME), _reference_in(entry)
+    if full is None or tag is None or (entry.digest, full) not in names:
         return False
-    return tag in (_as_tag(full), _as_longer_tag(full))
-
-
-def _as_longer_tag(name: str) -> str:
-    return f"{_as_tag(name)[:_LONGEST_STEM]}_{Digest.of(name.encode()).short}"
+    return is_tag_for(tag, full)
 
 
 def _short_name(entry: Descriptor) -> str | None:
     """A bare tag, as skopeo and buildah write it."""
     text = entry.annotations.get(media_types.ANNOTATION_REFERENCE, "")
-    return text if _TAG.fullmatch(text) else None
+    return text if is_tag(text) else None
 
 
 def _name(entry: Descriptor) -> Reference | None:
     """The name of an entry; a bare tag, as many tools write it, names no repository."""
-    text = entry.annotations.get(_CONTAINERD_NAME)
+    text = entry.annotations.get(media_types.ANNOTATION_CONTAINERD_NAME)
     if text is None:
         text = entry.annotations.get(media_types.ANNOTATION_REFERENCE, "")
         if not re.search("[/:@]", text):
