@@ -323,3 +323,33 @@ def test_options_that_contradict_each_other_are_refused(
     ):
         found = cli("lock", *words)
         assert (found.returncode, message in found.stderr) == (2, True), found.stderr
+
+
+def test_models_of_one_lock_have_signers_of_their_own(
+    machine: Machine, registry: Registry, name: str, project: Path, tmp_path: Path
+) -> None:
+    owner = machine("owner")
+    registry.add(docker_artifact(b"GGUF of another"), "team/n", ["1"])
+    other = registry.reference("team/n:1")
+    done(owner, "pull", other)
+    ours = signed(owner, name, Signer.make(), tmp_path, "team")
+    theirs = signed(owner, other, Signer.make(), tmp_path, "others")
+    done(owner, "lock", "--init", name)
+    with (project / "modelrunner.toml").open("a") as intent:
+        intent.write(f'n = "{other}"\n')
+
+    done(owner, "lock")
+    done(owner, "lock", "--update", "m", "--key", ours)
+    done(owner, "lock", "--update", "n", "--key", theirs)
+
+    def signers() -> dict[str, int]:
+        value = tomllib.loads((project / "modelrunner.lock").read_text())
+        return {model["name"]: len(model.get("signed", ())) for model in value["model"]}
+
+    assert signers() == {"m": 1, "n": 1}
+    done(machine("builder"), "pull", "--locked")
+    every = owner("lock", "--key", ours)
+    assert every.returncode == 6
+    assert "team/n:1: no valid signature: signed with another key" in every.stderr
+    done(owner, "lock", "--update", "n", "--unsigned")
+    assert signers() == {"m": 1, "n": 0}

@@ -95,7 +95,8 @@ class Locker:
             and (locked := before.get(wanted.name)) is not None
             and why_unsatisfied(locked, wanted) is None
         }
-        if self.records_kept:
+        if self.records_kept and not renew:
+            # where models are named, the others keep theirs: not everybody signs everything
             kept = {
                 wanted.name: self._recorded(intent, wanted, kept[wanted.name])
                 for wanted in intent.models

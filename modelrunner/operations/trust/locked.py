@@ -102,7 +102,9 @@ class SignerRecorder:
             ConfigError: A key cannot be read, or nothing is installed that verifies.
         """
         if self.asked.are_named:
-            return self._of(reference, manifest, self.asked, "the signers that were asked for")
+            return self._of(
+                reference, manifest, self.asked, "the command names who has to have signed it"
+            )
         rule = self.policy.rule_for(reference)
         if rule.mode != "off":
             why = f"verify.toml requires a signature for {rule.match}"
