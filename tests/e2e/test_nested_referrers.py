@@ -228,6 +228,24 @@ def test_tags_that_claim_a_circle_are_followed_once(
     assert len(asked) < 30
 
 
+def test_a_model_that_is_tagged_as_its_own_list_of_parts_is_asked_about_once(
+    cli: CommandLine, registry: Registry, tiny: Artifact, signer: Signer
+) -> None:
+    tag = tiny.digest.replace(":", "-")
+    registry.add(tiny, "team/m", ["1", f"{tag}.sbom"])
+    registry.add(bundle(signer, tiny), "team/m", [])
+    name = registry.reference("team/m:1")
+
+    pulled = cli("pull", name, "--referrers", "all")
+    with Registry() as other:
+        copied = done(cli, "copy", name, other.reference("team/m:1"))
+    shown = tree(cli, name)
+
+    assert ": 2 referrers (" in pulled.stderr
+    assert ", 2 referrers)" in copied
+    assert len(shown) == 2
+
+
 def test_a_chain_is_followed_three_steps(
     cli: CommandLine, registry: Registry, tiny: Artifact, tmp_path: Path
 ) -> None:

@@ -213,24 +213,26 @@ class RegistryOrigin:
 
 
 def nested(
-    referrers: Sequence[Referrer], ask: Callable[[Digest], FoundReferrers]
+    root: Digest, referrers: Sequence[Referrer], ask: Callable[[Digest], FoundReferrers]
 ) -> tuple[Sequence[Referrer], Sequence[str]]:
     """Return what refers to referrers, and to that in turn; and why that is not all.
 
     Args:
-        referrers: Of a manifest.
+        root: A manifest.
+        referrers: What refers to it.
         ask: Returns what refers to one of them.
     """
     found: dict[tuple[Digest, str | None], Referrer] = {}
     problems: list[str] = []
-    asked: set[Digest] = set()
+    # a tag may say that the manifest refers to itself
+    asked = {root}
     level = [each.digest for each in referrers]
     for _ in range(DEEPEST - 1):
         following: list[Digest] = []
         for digest in dict.fromkeys(level):
             if digest in asked:
                 continue
-            if len(asked) == MOST_SUBJECTS:
+            if len(asked) > MOST_SUBJECTS:
                 problems.append(f"only {MOST_SUBJECTS} referrers were asked what refers to them")
                 return list(found.values()), list(dict.fromkeys(problems))
             asked.add(digest)

@@ -238,7 +238,7 @@ class _Copy:
                 continue
             if subject is tree.root and not has_root:
                 self._put(subject, self._by_digest(subject.digest))
-            more, why = self._nested(found.referrers)
+            more, why = self._nested(subject.digest, found.referrers)
             problems += why
             referrers = (*found.referrers, *more)
             blobs = {blob.digest: blob for each in referrers for blob in each.manifest.blobs}
@@ -252,11 +252,13 @@ class _Copy:
             return None
         return PushedReferrers(count, tuple(dict.fromkeys(problems)))
 
-    def _nested(self, referrers: Sequence[Referrer]) -> tuple[Sequence[Referrer], Sequence[str]]:
+    def _nested(
+        self, subject: Digest, referrers: Sequence[Referrer]
+    ) -> tuple[Sequence[Referrer], Sequence[str]]:
         """What refers to referrers, and to that in turn; and why that is not all."""
         if self._copier.referrers != "all":
             return (), ()
-        return nested(referrers, self._origin.nested)
+        return nested(subject, referrers, self._origin.nested)
 
     def _at(self, name: Reference) -> Digest | None:
         """What the destination has under a name."""

@@ -157,7 +157,8 @@ class ReferrerFetch:
         level = self._fetch_about(place, self.digest)
         if self.wanted != "all":
             return
-        asked: set[Digest] = set()
+        # a tag may say that the model refers to itself
+        asked = {self.digest}
         for _ in range(DEEPEST - 1):
             following: list[Digest] = []
             for digest in level:
@@ -167,7 +168,7 @@ class ReferrerFetch:
                 if digest in asked:
                     # by a subject nothing refers to itself, but a tag may say anything
                     continue
-                if len(asked) == MOST_SUBJECTS:
+                if len(asked) > MOST_SUBJECTS:
                     self._left_out = (
                         f"only {MOST_SUBJECTS} referrers were asked what refers to them"
                     )
