@@ -27,7 +27,7 @@ EXTRAS: Mapping[str, Sequence[str]] = {
     "serve": ("h11>=0.14", "starlette>=0.46", "uvicorn>=0.34"),
     "lan": ("zeroconf>=0.130",),
     "mcp": ("mcp>=2.3",),
-    "sigstore": ("pynacl>=1.5", "sigstore>=3.6"),
+    "sigstore": ("pyjwt>=2.10", "pynacl>=1.5", "sigstore>=4"),
 }
 """What each extra of `pyproject.toml` installs."""
 
