@@ -66,8 +66,8 @@ def test_an_environment_of_uv_has_no_pip(tmp_path):
 
 def test_a_python_of_the_system_needs_to_be_told_twice(tmp_path):
     assert installed(tmp_path, managed=True).add("sigstore") == (
-        "/opt/x/bin/python -m pip install --user --break-system-packages 'pynacl>=1.5'"
-        " 'sigstore>=3.6'"
+        "/opt/x/bin/python -m pip install --user --break-system-packages 'pyjwt>=2.10'"
+        " 'pynacl>=1.5' 'sigstore>=4'"
     )
 
 
