@@ -84,7 +84,7 @@ def test_a_failure_of_several_as_json_has_all_results_in_one_error(
 
 
 def test_fail_fast_ends_the_others(cli: CommandLine, registry: Registry, large: list[str]) -> None:
-    registry.slow(4 * MIB)
+    registry.stall_after(MIB, 600, times=None, on="blob")
     done = cli("pull", large[0], f"{large[1]}-nope", "--fail-fast", "--json")
     error = json.loads(done.stderr)["error"]
     assert (done.returncode, error["code"]) == (3, "manifest_not_found")
