@@ -35,7 +35,12 @@ FORMS: tuple[Form, ...] = get_args(Form)
 
 _TEXT_LIMIT = 64 * 1024
 _MOST_TEXT = 300
-_URL = r"https?://[A-Za-z0-9._~:/@%+-]{1,500}"
+_URL = (
+    r"(?=.{1,500}$)https?://[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*(:[0-9]{1,5})?"
+    r"(/([A-Za-z0-9._~:/@+-]|%[0-9A-Fa-f]{2})*)?"
+)
+"""An address as all forms of documents take it, and without a password."""
+
 _COMMIT = r"[0-9a-f]{40}|[0-9a-f]{64}"
 _PREDICATE = "in-toto.io/predicate-type"
 """An annotation that says what an unsigned statement says, as BuildKit writes it."""
