@@ -106,7 +106,7 @@ def reader(response: Response, label: str, size: int | None = None) -> Callable[
             return SocketReader(response, below, sock, label)
 
         def read_directly(buffer: memoryview) -> int:
-            with network_errors(label):
+            with network_errors(label, reading=True):
                 count = below.readinto(buffer)
             if count == 0 or below.isclosed():
                 # read to its end: the connection can serve the next request
@@ -116,7 +116,7 @@ def reader(response: Response, label: str, size: int | None = None) -> Callable[
         return read_directly
 
     def read(most: int) -> bytes:
-        with network_errors(label):
+        with network_errors(label, reading=True):
             block: bytes = response.raw.read(most, decode_content=False)
         return block
 
@@ -153,7 +153,7 @@ class SocketReader:
         wanted = min(len(buffer), self._left)
         if not wanted:
             return 0
-        with network_errors(self._label):
+        with network_errors(self._label, reading=True):
             if self._failure is not None:
                 raise self._failure
             count = self._take_held(buffer[:wanted])

@@ -40,11 +40,13 @@ class network_errors:  # noqa: N801 - reads like a statement, as contextlib's ow
     Args:
         label: Who is spoken to.
         answered: Whether an answer has begun; what breaks before that has brought nothing.
+        reading: Whether the body of an answer is read, so that the other end speaks TLS.
     """
 
-    def __init__(self, label: str, *, answered: bool = True) -> None:
+    def __init__(self, label: str, *, answered: bool = True, reading: bool = False) -> None:
         self._label = label
         self._answered = answered
+        self._reading = reading
 
     def __enter__(self) -> None:
         return None
@@ -57,7 +59,9 @@ class network_errors:  # noqa: N801 - reads like a statement, as contextlib's ow
         # nothing but the network is touched in such a block
         if isinstance(error, OSError | HTTPException | urllib3.exceptions.HTTPError):
             _redact(error)
-            raise translate(error, self._label, answered=self._answered) from error
+            raise translate(
+                error, self._label, answered=self._answered, reading=self._reading
+            ) from error
         if isinstance(error, ValueError | OverflowError) and _is_in_a_library(error):
             # the libraries take a length or a chunk's size as it comes
             raise RegistryAnswerError(
@@ -75,14 +79,14 @@ def _is_in_a_library(error: BaseException) -> bool:
 
 
 def translate(  # noqa: PLR0911 - a table
-    error: BaseException, label: str, *, answered: bool = True
+    error: BaseException, label: str, *, answered: bool = True, reading: bool = False
 ) -> TransferError:
     """The error of ours for an error of urllib3 or the socket below; see `network_errors`."""
     from urllib3 import exceptions as known
 
     text = _root_text(error)
     if isinstance(error, known.SSLError | SSLError):
-        return _tls(text, label)
+        return _tls(text, label, reading=reading)
     if isinstance(error, known.ProxyError):
         if " 407 " in f"{text} ":
             return proxy_login(label)
@@ -110,8 +114,8 @@ def translate(  # noqa: PLR0911 - a table
     )
 
 
-def _tls(text: str, label: str) -> TransferError:
-    if "WRONG_VERSION_NUMBER" in text or "record layer failure" in text.lower():
+def _tls(text: str, label: str, *, reading: bool) -> TransferError:
+    if not reading and ("WRONG_VERSION_NUMBER" in text or "record layer failure" in text.lower()):
         return RegistryAnswerError(
             f"{label} does not speak TLS on this port",
             hint="if it uses plain http, allow that in config.toml: "

@@ -147,6 +147,13 @@ def test_encrypted_connection_that_breaks_off_may_be_tried_again():
         raise urllib3.exceptions.SSLError(ssl.SSLEOFError(8, "EOF occurred in violation"))
 
 
+def test_what_is_not_tls_in_the_middle_of_a_body_may_be_tried_again():
+    error = ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:2580)")
+    with pytest.raises(InterruptedTransferError) as caught, network_errors("r", reading=True):
+        raise error
+    assert caught.value.message == "r: TLS connection failed: wrong version number"
+
+
 def test_foreign_text_has_no_control_characters():
     with pytest.raises(TransferError) as caught, network_errors("r"):
         raise http.client.BadStatusLine("\x1b]52;c;ZXZpbA==\x07HTTP/9")
