@@ -14,6 +14,7 @@ import pytest
 from modelrunner.errors import RequestTooLargeError
 from modelrunner.share.repositories import is_taken
 from modelrunner.share.server import ShareServer, sharing
+from modelrunner.share.writing import quota as quotas
 from modelrunner.share.writing.quota import Quota
 from modelrunner.share.writing.requests import Writing
 from modelrunner.share.writing.storage import PushedContent
@@ -145,6 +146,36 @@ def test_manifests_count_and_go(store: Store, tmp_path: Path) -> None:
         assert send(to, "GET", path).body == MODEL.manifest
         assert send(to, "DELETE", f"/v2/team/own/manifests/{MODEL.digest}").status == 202
         assert to.quota.used == before
+
+
+def test_names_have_a_limit_too(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # the repository, its blobs, the manifest, and two tags
+    monkeypatch.setattr(quotas, "MOST_NAMES", len(MODEL.blobs) + 4)
+    with shared(store, tmp_path / "registry") as to:
+        for content in MODEL.blobs.values():
+            push(to, content)
+        for tag in ("1", "2", "2"):
+            path = f"/v2/team/own/manifests/{tag}"
+            done = send(to, "PUT", path, MODEL.manifest, Content_Type=MODEL.media_type)
+            assert done.status == 201
+        used = to.quota.used
+        more = send(
+            to, "PUT", "/v2/team/own/manifests/3", MODEL.manifest, Content_Type=MODEL.media_type
+        )
+        assert (more.status, more.code) == (413, "SIZE_INVALID")
+        assert f"at most {len(MODEL.blobs) + 4} tags, manifests and blobs".encode() in more.body
+        digest = next(iter(MODEL.blobs))
+        mounted = send(to, "POST", f"/v2/team/b/blobs/uploads/?mount={digest}&from=team/own")
+        assert mounted.status == 413
+        pushed = push(to, b"another")
+        assert pushed.status == 413
+        assert to.quota.used == used
+        assert list(to.uploads.iterdir()) == []
+        assert send(to, "GET", "/v2/_catalog").json["repositories"] == ["team/own"]
+        assert send(to, "DELETE", "/v2/team/own/manifests/2").status == 202
+        assert push(to, b"another").status == 201
 
 
 def test_a_full_disk_is_told(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,9 @@ from threading import Lock
 from modelrunner.share.repositories import RefusalError
 from modelrunner.units import format_size
 
+MOST_NAMES = 100_000
+"""Repositories, their tags, manifests and blobs: each takes room beside its content."""
+
 _SPARE = 64 * 1024 * 1024
 """Bytes that are left free on the disk, for everybody else."""
 
@@ -44,6 +47,17 @@ class Quota:
         there = sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
         with self._lock:
             self._used += there
+
+    def check_names(self, count: int) -> None:
+        """Accept a number of repositories, tags, manifests and blobs together.
+
+        Raises:
+            TooLargeError: They are too many.
+        """
+        if count > MOST_NAMES:
+            raise _too_large(
+                f"pushed repositories may have at most {MOST_NAMES} tags, manifests and blobs"
+            )
 
     def check_blob(self, size: int) -> None:
         """Accept a blob that is to have a size.

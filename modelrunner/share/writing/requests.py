@@ -198,14 +198,14 @@ class Writing:
             with file:
                 try:
                     size = self._append(asked, name, number, file, path)
+                    if asked.method == "PATCH":
+                        return Done(HTTPStatus.ACCEPTED, _state(name, number, size))
+                    digest = checked_digest(asked.query.get("digest", ""))
+                    return self._finish(name, digest, file, path)
                 except TooLargeError:
                     # the rest would not make it smaller
                     self.content.forget_upload(path)
                     raise
-                if asked.method == "PATCH":
-                    return Done(HTTPStatus.ACCEPTED, _state(name, number, size))
-                digest = checked_digest(asked.query.get("digest", ""))
-                return self._finish(name, digest, file, path)
 
     def _append(self, asked: Asked, name: str, number: str, file: InsideFile, path: Path) -> int:
         size = file.seek(0, 2)

@@ -155,6 +155,8 @@ class PushedContent:
             flush(file.fileno())
             make_read_only(file, place)
             with self.lock:
+                # before the file has its name: nothing would have it
+                self._check_link(name, digest)
                 # what was there before goes
                 self.quota.give(size_of(self.path(digest)) or 0)
                 place.replace(self.path(digest))
@@ -163,10 +165,14 @@ class PushedContent:
         return True
 
     def link(self, name: str, digest: str) -> None:
-        """Give a repository a blob that is here."""
+        """Give a repository a blob that is here.
+
+        Raises:
+            RefusalError: There is no room for it.
+        """
         with self.lock:
-            found = self._made(name)
-            if digest not in found.blobs:
+            if self._check_link(name, digest):
+                found = self._made(name)
                 found.blobs.add(digest)
                 self._write(found)
 
@@ -180,6 +186,9 @@ class PushedContent:
         """
         path = self.path(digest)
         with self.lock:
+            there = self._repositories.get(name) or Repository(name)
+            new = [tag for tag in dict.fromkeys(tags) if tag not in there.tags]
+            self._check_names(len(new) + (digest not in there.manifests))
             if size_of(path) is None:
                 self.quota.take(len(raw), self.folder)
             with disk_errors(path):
@@ -247,6 +256,19 @@ class PushedContent:
         if size is not None:
             path.unlink(missing_ok=True)
             self.quota.give(size)
+
+    def _check_link(self, name: str, digest: str) -> bool:
+        """Whether a repository has not a blob yet, for which there is room then."""
+        there = self._repositories.get(name)
+        is_new = there is None or digest not in there.blobs
+        self._check_names(1 if is_new else 0)
+        return is_new
+
+    def _check_names(self, more: int) -> None:
+        if more:
+            every = self._repositories.values()
+            held = sum(1 + len(each.tags) + len(each.manifests) + len(each.blobs) for each in every)
+            self.quota.check_names(held + more)
 
     def _sweep(self, digest: str) -> None:
         every = self._repositories.values()
