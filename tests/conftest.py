@@ -202,7 +202,7 @@ def clean_environ(
     for name in list(os.environ):
         if name.upper().startswith(_FOREIGN) and name not in _OURS:
             monkeypatch.delenv(name)
-    for name in ("CI", "NO_COLOR", "GITHUB_ACTIONS"):
+    for name in ("CI", "NO_COLOR", "FORCE_COLOR", "COLORTERM", "TERM", "COLUMNS", "GITHUB_ACTIONS"):
         monkeypatch.delenv(name, raising=False)
     # a path of its own for each, and no directory: most tests need none, and to make one takes time
     home = tmp_path_factory.getbasetemp() / "users" / str(next(_USERS))
