@@ -138,7 +138,8 @@ def _printed(process: "Popen[bytes]", end: float) -> bytes | None:
 def _close(process: "Popen[bytes]") -> None:
     import signal
 
-    if process.poll() is None:
+    # not `poll`: one that has ended may have left others, and its number is safe until then
+    if process.returncode is None:
         os.killpg(process.pid, signal.SIGKILL)
     with process:
         pass

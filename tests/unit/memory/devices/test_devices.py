@@ -1,5 +1,6 @@
 """Devices as the kernel and the drivers' tools tell of them, and as they do not."""
 
+import fcntl
 import json
 import os
 import sys
@@ -173,11 +174,15 @@ def test_a_runtime_that_misbehaves_costs_only_its_answer_and_is_named(root, code
 
 
 def test_runtimes_that_hang_cost_only_their_answers_and_are_named(root):
+    # locked as long as the child lives
+    held = root / "held"
+    held.touch()
+    child = f"import fcntl, os; f = open({str(held)!r}); fcntl.flock(f, fcntl.LOCK_EX); "
     # together, so that they are waited for once
     hanging = [
         bad("import time; time.sleep(600)", "hangs"),
         bad("import os; os.close(1); import time; time.sleep(600)", "hushes"),
-        bad("import os; os.fork() or __import__('time').sleep(600)", "leaves a child"),
+        bad(child + "os.fork() or __import__('time').sleep(600)", "leaves a child"),
     ]
     # what starts at once, however much there is to do
     good = Probe(
@@ -190,6 +195,9 @@ def test_runtimes_that_hang_cost_only_their_answers_and_are_named(root):
     assert found.notes == tuple(
         f"{probe.name} did not answer in time: its GPUs are not listed" for probe in hanging
     )
+    # the child has ended, too: nobody holds its lock any more
+    with held.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def test_a_runtime_that_cannot_be_started_is_named(root):
