@@ -18,6 +18,8 @@ from tests.support.sigstore import Instance, needs_sigstore, sigstore
 pytestmark = [pytest.mark.real, needs_sigstore]
 
 ME = "me@example.com"
+NO_TIME = "no timestamp of a configured authority says when it was signed"
+NOTHING_VALID = "the trusted root has nothing that was valid when it was signed"
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +114,39 @@ def test_another_identity_or_issuer_does_not_count(
         assert not any(entry["verified"] for entry in found)
 
 
+@pytest.mark.parametrize(
+    ("part", "logged", "problem"),
+    [
+        *((part, True, NOTHING_VALID) for part in ("certificateAuthorities", "tlogs", "ctlogs")),
+        ("certificateAuthorities", False, NOTHING_VALID),
+        ("timestampAuthorities", False, NO_TIME),
+    ],
+)
+def test_what_a_root_has_withdrawn_does_not_count(
+    cli: CommandLine,
+    name: str,
+    instance: Instance,
+    unlogged: Instance,
+    part: str,
+    logged: bool,
+    problem: str,
+) -> None:
+    by = instance if logged else unlogged
+    signed(cli, name, by)
+    (valid,) = checked(cli, name, by, by.trusted_root)
+    root = json.loads(by.trusted_root.read_text())
+    for each in root[part]:
+        period = each["publicKey"]["validFor"] if "publicKey" in each else each["validFor"]
+        period["end"] = "2021-01-01T00:00:00Z"
+    withdrawn = by.folder / f"withdrawn-{part}.json"
+    withdrawn.write_text(json.dumps(root))
+
+    (found,) = checked(cli, name, by, withdrawn)
+
+    assert (valid["verified"], found["verified"]) == (True, False)
+    assert found["problem"] == f"Sigstore verification failed: {problem}"
+
+
 def test_an_instance_without_logs_is_one_of_timestamps(
     cli: CommandLine, name: str, instance: Instance, unlogged: Instance
 ) -> None:
@@ -127,10 +162,7 @@ def test_an_instance_without_logs_is_one_of_timestamps(
     strange = unlogged.folder / "strange.json"
     strange.write_text(json.dumps({**root, "timestampAuthorities": clocks}))
     (late,) = checked(cli, name, unlogged, strange)
-    assert late["problem"] == (
-        "Sigstore verification failed: no timestamp of a configured authority says when it was"
-        " signed"
-    )
+    assert late["problem"] == f"Sigstore verification failed: {NO_TIME}"
 
 
 def test_the_older_log_is_one_as_well(cli: CommandLine, name: str, tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ root and the services that sign (source: sigstore `protobuf-specs`, `sigstore_tr
 
 import base64
 import binascii
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,11 @@ from modelrunner.wire import parse_object
 
 _LIMIT = 4 * 1024 * 1024
 _MOST_CHAINS = 100
+_PERIODIC = ("certificateAuthorities", "tlogs", "ctlogs")
+"""What says of each of its entries when it counts; `sigstore` itself looks at it for timestamps."""
+
+NOTHING_VALID = "the trusted root has nothing that was valid when it was signed"
+
 _ROOT_HINT = (
     'download it where there is a network, and set trusted_root = "trusted_root.json" in '
     "verify.toml"
@@ -115,6 +121,26 @@ class Root:
                 path=str(path),
             ) from exc
 
+    def at(self, moments: Sequence[datetime]) -> bytes | None:
+        """Return what counts of the root alone, in JSON, where something was signed at a time.
+
+        Args:
+            moments: What says when it was signed; all of them have to be in a period.
+
+        Returns:
+            None where all of it counts.
+
+        Raises:
+            ValueError: It is malformed, or no authority or no log counts.
+        """
+        value = parse_object(self.raw)
+        value = value["trustedRoot"] if self.is_config else value
+        kept = {key: _counting(value.get(key), moments) for key in _PERIODIC if value.get(key)}
+        if any(not entries for entries in kept.values()):
+            raise ValueError(NOTHING_VALID)
+        narrowed = {**value, **kept}
+        return None if narrowed == value else json.dumps(narrowed).encode()
+
     @classmethod
     def _parsed(cls, path: Path, raw: bytes) -> "Root":
         if len(raw) > _LIMIT:
@@ -134,6 +160,18 @@ class Root:
             bool(root.get("tlogs")),
             services if isinstance(services, dict) else None,
         )
+
+
+def _counting(entries: object, moments: Sequence[datetime]) -> list[object]:
+    """Return the authorities or logs whose periods hold all of some moments."""
+    found = []
+    for entry in entries if isinstance(entries, list) else []:
+        said = entry if isinstance(entry, dict) else {}
+        key = said.get("publicKey")
+        period = Period.of((key if isinstance(key, dict) else said).get("validFor"))
+        if all(period.holds(moment) for moment in moments):
+            found.append(entry)
+    return found
 
 
 def _chains(value: object) -> Iterator[Chain]:

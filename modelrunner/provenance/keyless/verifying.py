@@ -7,6 +7,7 @@ by timestamps alone when a certificate has signed: those are verified here.
 
 import json
 import logging
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from modelrunner.provenance.certificates import (
     issuer_in,
     unreadable,
 )
-from modelrunner.provenance.keyless.roots import Chain, Root
+from modelrunner.provenance.keyless.roots import NOTHING_VALID, Chain, Root
 from modelrunner.provenance.signatures import BUNDLE_PREFIX, Evidence, evidence_in
 from modelrunner.system import installation
 from modelrunner.text import sanitize_line
@@ -92,14 +93,52 @@ def _verify_logged(
         value = _completed(parse_json(bundle))
         parsed = Bundle.from_json(json.dumps(value))
         wanted = policy.Identity(identity=identity, issuer=issuer)
-        if "dsseEnvelope" in value:
-            verifier.verify_dsse(parsed, wanted)
-        else:
-            verifier.verify_artifact(manifest, parsed, wanted)
-    except unreadable(SigstoreError) as exc:
+
+        def verify(verifier: "Verifier") -> None:
+            if "dsseEnvelope" in value:
+                verifier.verify_dsse(parsed, wanted)
+            else:
+                verifier.verify_artifact(manifest, parsed, wanted)
+
+        verify(verifier)
+        narrowed = None if root is None else root.at(_moments(value, bundle, manifest, root))
+        if narrowed is not None:
+            # what the root has withdrawn since, or not begun with, does not count
+            verify(_verifier_of(narrowed))
+    except MalformedManifestError as exc:
+        raise NotVerifiedError(exc.message) from exc
+    except unreadable(SigstoreError, OverflowError, OSError) as exc:
         # one that is odd hides no other signature
         raise NotVerifiedError(sanitize_line(str(exc), _MOST_TEXT)) from exc
     return parsed.signing_certificate
+
+
+def _moments(value: Any, bundle: bytes, manifest: bytes, root: Root) -> list[datetime]:  # noqa: ANN401 - as above
+    """Return when a verified bundle was signed, by the words of its logs and timestamps.
+
+    What a log has not promised may be among it: that only makes more to be valid at.
+    """
+    entries = value["verificationMaterial"].get("tlogEntries") or []
+    # bounded: `sigstore` has read these numbers
+    times = [int(entry.get("integratedTime") or 0) for entry in entries]
+    found = [datetime.fromtimestamp(each, UTC) for each in times if each]
+    (evidence,) = evidence_in(f"{BUNDLE_PREFIX}+json", {}, bundle, manifest)
+    found += _timestamps(evidence, root)
+    if not found:
+        raise NotVerifiedError("nothing says when it was signed")
+    return found
+
+
+def _verifier_of(raw: bytes) -> "Verifier":
+    from tempfile import NamedTemporaryFile
+
+    from sigstore.models import TrustedRoot
+    from sigstore.verify import Verifier
+
+    with NamedTemporaryFile(suffix=".json") as file:
+        file.write(raw)
+        file.flush()
+        return Verifier(trusted_root=TrustedRoot.from_file(file.name))
 
 
 def _completed(bundle: Any) -> Any:  # noqa: ANN401 - whatever JSON can be
@@ -158,6 +197,8 @@ def _verify_timestamped(
         if not leaf.not_valid_before_utc <= moment <= leaf.not_valid_after_utc:
             raise NotVerifiedError("its certificate is not valid when it was signed")
         counting = [chain for chain in root.authorities if chain.period.holds(moment)]
+        if not counting:
+            raise NotVerifiedError(NOTHING_VALID)
         authority = Authority(tuple(each for chain in counting for each in _read(chain)))
         signer = authority.signer(evidence.chain, evidence.signature, now=moment)
         policy.Identity(identity=identity, issuer=issuer).verify(leaf)
@@ -174,6 +215,14 @@ def _verify_timestamped(
 
 def _attested(evidence: Evidence, root: Root) -> datetime:
     """Return when a signature was there, by the word of a timestamp authority of the root."""
+    moment = next(_timestamps(evidence, root), None)
+    if moment is None:
+        raise NotVerifiedError("no timestamp of a configured authority says when it was signed")
+    return moment
+
+
+def _timestamps(evidence: Evidence, root: Root) -> Iterator[datetime]:
+    """Yield the times that authorities of the root, valid then, say of a signature."""
     from rfc3161_client import VerificationError, VerifierBuilder, decode_timestamp_response
 
     for raw in evidence.timestamps[:_MOST_TIMESTAMPS]:
@@ -191,8 +240,7 @@ def _attested(evidence: Evidence, root: Root) -> datetime:
             found = response.tst_info.gen_time
             moment = found if found.tzinfo is not None else found.replace(tzinfo=UTC)
             if chain.period.holds(moment):
-                return moment
-    raise NotVerifiedError("no timestamp of a configured authority says when it was signed")
+                yield moment
 
 
 def _read(chain: Chain) -> "list[Certificate]":
