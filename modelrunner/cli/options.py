@@ -63,6 +63,38 @@ LockedFile: TypeAlias = Annotated[
         " (default: modelrunner.toml in the current directory).",
     ),
 ]
+SignerKeys: TypeAlias = Annotated[
+    list[Path] | None,
+    Option("--key", metavar="FILE", help="Public key of a signer, in PEM format; can be repeated."),
+]
+
+SignerAuthorities: TypeAlias = Annotated[
+    list[Path] | None,
+    Option(
+        "--ca",
+        metavar="FILE",
+        help="Certificate authority of signers, in PEM format; can be repeated.",
+    ),
+]
+
+SignerTimestamps: TypeAlias = Annotated[
+    list[Path] | None,
+    Option("--tsa", metavar="FILE", help="Authority of timestamps, for --ca; can be repeated."),
+]
+
+SignerIdentity: TypeAlias = Annotated[
+    str | None, Option("--identity", metavar="WHO", help="Signer that a certificate names.")
+]
+
+SignerIssuer: TypeAlias = Annotated[
+    str | None, Option("--issuer", metavar="URL", help="OIDC issuer of the signer's identity.")
+]
+
+SignerRoot: TypeAlias = Annotated[
+    Path | None,
+    Option("--trusted-root", metavar="FILE", help="Trusted root of your own Sigstore, in JSON."),
+]
+
 Parallel: TypeAlias = Annotated[
     int | None,
     Option(

@@ -6,6 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 from modelrunner.cards.card import Card
 from modelrunner.cards.catalog import Catalog
 from modelrunner.cli.context import Context, command
+from modelrunner.cli.options import (
+    SignerAuthorities,
+    SignerIdentity,
+    SignerIssuer,
+    SignerKeys,
+    SignerRoot,
+)
 from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.errors import UsageError
 from modelrunner.oci.reference import Reference
@@ -48,23 +55,11 @@ def inspect(
             "--security", help="Report origin, license, chat template, file bounds and signatures."
         ),
     ] = False,
-    keys: Annotated[
-        list[Path] | None,
-        Option("--key", metavar="FILE", help="Public key to verify signatures with."),
-    ] = None,
-    ca: Annotated[
-        list[Path] | None,
-        Option("--ca", metavar="FILE", help="Certificate authority of signers, in PEM format."),
-    ] = None,
-    identity: Annotated[
-        str | None, Option(metavar="WHO", help="Expected signer that a certificate names.")
-    ] = None,
-    issuer: Annotated[
-        str | None, Option(metavar="URL", help="OIDC issuer of the signer's identity.")
-    ] = None,
-    trusted_root: Annotated[
-        Path | None, Option(metavar="FILE", help="Trusted root of your own Sigstore.")
-    ] = None,
+    keys: SignerKeys = None,
+    ca: SignerAuthorities = None,
+    identity: SignerIdentity = None,
+    issuer: SignerIssuer = None,
+    trusted_root: SignerRoot = None,
 ) -> None:
     """Print everything that is known about a model, as JSON."""
     catalog = Catalog.load()

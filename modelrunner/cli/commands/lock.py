@@ -5,6 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from modelrunner.cli.context import Context, command
+from modelrunner.cli.options import (
+    SignerAuthorities,
+    SignerIdentity,
+    SignerIssuer,
+    SignerKeys,
+    SignerRoot,
+    SignerTimestamps,
+)
 from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.cli.views.lock import (
     show_agreed,
@@ -55,32 +63,12 @@ def lock(
         bool,
         Option("--diff", help="Only show what has changed in the registries; write nothing."),
     ] = False,
-    keys: Annotated[
-        list[Path] | None,
-        Option(
-            "--key",
-            metavar="FILE",
-            help="Public key of a signer of every model, recorded in the lock; can be repeated.",
-        ),
-    ] = None,
-    ca: Annotated[
-        list[Path] | None,
-        Option("--ca", metavar="FILE", help="Certificate authority of signers, in PEM format."),
-    ] = None,
-    tsa: Annotated[
-        list[Path] | None,
-        Option("--tsa", metavar="FILE", help="Authority of timestamps, for --ca; can be repeated."),
-    ] = None,
-    identity: Annotated[
-        str | None, Option(metavar="WHO", help="Expected signer that a certificate names.")
-    ] = None,
-    issuer: Annotated[
-        str | None, Option(metavar="URL", help="OIDC issuer of the signer's identity.")
-    ] = None,
-    trusted_root: Annotated[
-        Path | None,
-        Option(metavar="FILE", help="Trusted root of your own Sigstore, for --identity."),
-    ] = None,
+    keys: SignerKeys = None,
+    ca: SignerAuthorities = None,
+    tsa: SignerTimestamps = None,
+    identity: SignerIdentity = None,
+    issuer: SignerIssuer = None,
+    trusted_root: SignerRoot = None,
     unsigned: Annotated[
         bool, Option("--unsigned", help="Ask for no signatures, and record no signers.")
     ] = False,

@@ -2,10 +2,17 @@
 
 from collections.abc import Sequence
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 from modelrunner.cli.context import CommandEnd, Context, command
+from modelrunner.cli.options import (
+    SignerAuthorities,
+    SignerIdentity,
+    SignerIssuer,
+    SignerKeys,
+    SignerRoot,
+    SignerTimestamps,
+)
 from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.cli.views.trust import rule_rows, rule_to_dict, tested_lines
 from modelrunner.errors import ExitStatus, UsageError
@@ -57,34 +64,12 @@ def trust(
             " without a rule.",
         ),
     ] = None,
-    keys: Annotated[
-        list[Path] | None,
-        Option(
-            "--key", metavar="FILE", help="Public key of a signer, in PEM format; can be repeated."
-        ),
-    ] = None,
-    ca: Annotated[
-        list[Path] | None,
-        Option(
-            "--ca",
-            metavar="FILE",
-            help="Certificate authority of signers, in PEM format; can be repeated.",
-        ),
-    ] = None,
-    tsa: Annotated[
-        list[Path] | None,
-        Option("--tsa", metavar="FILE", help="Authority of timestamps, for --ca; can be repeated."),
-    ] = None,
-    identity: Annotated[
-        str | None, Option(metavar="WHO", help="Signer that a certificate names.")
-    ] = None,
-    issuer: Annotated[
-        str | None, Option(metavar="URL", help="OIDC issuer of the signer's identity.")
-    ] = None,
-    trusted_root: Annotated[
-        Path | None,
-        Option(metavar="FILE", help="Trusted root of a Sigstore of one's own, in JSON."),
-    ] = None,
+    keys: SignerKeys = None,
+    ca: SignerAuthorities = None,
+    tsa: SignerTimestamps = None,
+    identity: SignerIdentity = None,
+    issuer: SignerIssuer = None,
+    trusted_root: SignerRoot = None,
     mode: Annotated[
         RuleMode | None,
         Option(help="What to do with a model without a valid signature (default: enforce)."),
