@@ -75,3 +75,15 @@ def test_client_that_fails_says_why(source, storage) -> None:
     with pytest.raises(InterruptedTransferError, match=r"^Xet storage: .+; continuing without"):
         read(source, 0, None)
     assert read(source, 0, 2 * MIB) == ("", CONTENT[: 2 * MIB])
+
+
+def test_a_part_that_is_broken_off_from_here_is_no_failure_of_the_storage(source) -> None:
+    def read_aborted() -> None:
+        with source.open_blob(NAME, BLOB, 0, None) as stream:
+            stream.abort()
+            while stream.readinto(memoryview(bytearray(MIB))):
+                pass
+
+    with pytest.raises(InterruptedTransferError):
+        read_aborted()
+    assert read(source, 0, 2 * MIB) == (PLACE, CONTENT[: 2 * MIB])

@@ -223,6 +223,8 @@ class HuggingFaceHub:
             # what follows is asked for next
             self._reader = reader
         except (TransferError, AccessError, ManifestNotFoundError) as exc:
+            if reader is not None and reader.was_aborted:
+                raise
             listing.xet.is_off = True
             raise InterruptedTransferError(
                 f"{exc.message}; continuing without Xet storage"

@@ -89,6 +89,7 @@ class XetReader:
     Attributes:
         file: The file.
         at: The next byte.
+        was_aborted: Whether a part was broken off from here: the storage has not failed.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class XetReader:
     ) -> None:
         self.file = file
         self.at = offset
+        self.was_aborted = False
         self._stack = ExitStack()
         opened = _opened(access, file, offset, read_timeout_s)
         self._stream = self._stack.enter_context(opened)
@@ -106,7 +108,7 @@ class XetReader:
         Reading it raises `InterruptedTransferError` where the storage, or its client, does not
         deliver.
         """
-        return replace(self._stream, offset=self.at, readinto=self._readinto)
+        return replace(self._stream, offset=self.at, readinto=self._readinto, abort=self._abort)
 
     def close(self) -> None:
         """End the client."""
@@ -116,6 +118,10 @@ class XetReader:
         count = self._stream.readinto(buffer)
         self.at += count
         return count
+
+    def _abort(self) -> None:
+        self.was_aborted = True
+        self._stream.abort()
 
 
 @contextmanager
