@@ -160,17 +160,19 @@ def package_model(
     ] = False,
     sbom: Annotated[
         list[Sbom] | None,
-        Option(help="Keep a list of its parts with it, as SPDX or CycloneDX; can be repeated."),
+        Option(help="Attach an SBOM in SPDX or CycloneDX format; can be repeated."),
     ] = None,
     provenance: Annotated[
         bool,
-        Option("--provenance", help="Keep with it how it was made and of what (SLSA provenance)."),
+        Option(
+            "--provenance", help="Attach SLSA provenance: what the package was made from, and how."
+        ),
     ] = False,
     sign_key: Annotated[
         str | None,
         Option(
             metavar="FILE|env:NAME|exec:PROGRAM",
-            help="Sign what --sbom and --provenance make, with a key as `sign` takes it.",
+            help="Sign the SBOMs and the provenance with this key, as `sign --key` does.",
         ),
     ] = None,
     push_: Annotated[

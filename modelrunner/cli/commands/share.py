@@ -78,7 +78,7 @@ def share(
         str | None,
         Option(
             metavar="SIZE",
-            help="Size limit of all that is pushed to --writable (default: what the disk has).",
+            help="Maximum total size of pushed content (default: the free disk space).",
         ),
     ] = None,
 ) -> None:

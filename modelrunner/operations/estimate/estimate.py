@@ -221,7 +221,7 @@ class Estimator:
         report = self._of_headers(facts, shards, request)
         if inside.is_complete:
             return report
-        notes = (*report.estimate.notes, "a compressed layer was read at its front alone")
+        notes = (*report.estimate.notes, "only the beginning of a compressed layer was read")
         return replace(report, estimate=replace(report.estimate, notes=notes))
 
     def _without_header(
