@@ -119,8 +119,7 @@ class StoredReferrers:
         Raises:
             IntegrityError: It is too large, missing or damaged.
         """
-        if descriptor.size > BLOB_LIMIT:
-            raise SizeMismatchError(f"a signature of {descriptor.size} bytes is too large")
+        _require_small(descriptor)
         return self.store.blobs.read(descriptor)
 
     def close(self) -> None:
@@ -172,8 +171,7 @@ class CarriedReferrers:
         Raises:
             IntegrityError: It is too large, missing or damaged.
         """
-        if descriptor.size > BLOB_LIMIT:
-            raise SizeMismatchError(f"a signature of {descriptor.size} bytes is too large")
+        _require_small(descriptor)
         raw = self.read(descriptor)
         if Digest.of(raw) != descriptor.digest:
             raise DigestMismatchError(f"expected a signature {descriptor.digest}")
@@ -507,3 +505,8 @@ def _check_identity(evidence: Evidence, manifest: Manifest | Index, signers: Sig
         trusted_root=signers.trusted_root,
     )
     return Checked(evidence, signers.identity, proved=proved)
+
+
+def _require_small(descriptor: Descriptor) -> None:
+    if descriptor.size > BLOB_LIMIT:
+        raise SizeMismatchError(f"a signature of {descriptor.size} bytes is too large")
