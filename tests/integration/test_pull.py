@@ -193,14 +193,28 @@ def test_model_that_is_here_and_named_by_digest_costs_no_request(registry, pulli
     assert registry.requests == []
 
 
-def test_second_tag_of_the_same_model_moves_no_blob(registry, pulling):
+def test_second_tag_of_the_same_model_costs_one_head_request(registry, pulling):
     pulling.pull(registry.reference(NAME))
     registry.forget()
 
-    pulling.pull(registry.reference("ai/smollm2:latest"))
+    pulled = pulling.pull(registry.reference("ai/smollm2:latest"))
 
-    assert registry.count(kind="blobs") == 0
+    assert pulled.status == "up-to-date"
+    assert [(r.method, r.kind) for r in registry.requests] == [("HEAD", "manifest")]
     assert len(assert_stored(pulling).references) == 2
+
+
+def test_second_tag_of_another_model_comes_by_the_digest_that_it_has(registry, pulling):
+    pulling.pull(registry.reference(NAME))
+    new = docker_artifact(b"GGUF new")
+    registry.add(new, "ai/smollm2", tags=["360M"])
+    registry.forget()
+
+    pulled = pulling.pull(registry.reference("ai/smollm2:360M"))
+
+    assert (pulled.status, str(pulled.model.digest)) == ("pulled", new.digest)
+    asked = [(r.method, r.reference) for r in registry.requests if r.kind == "manifest"]
+    assert asked == [("HEAD", "360M"), ("GET", new.digest)]
 
 
 def test_tag_that_moved_brings_only_what_is_new(registry, pulling):

@@ -146,12 +146,14 @@ class Puller:
         return Pinned(reference, exact, source, begun, choice, manifest)
 
     def _is_new(self, reference: Reference) -> bool:
-        """Whether a name is not known here, so that what it stands for is to be downloaded.
+        """Whether nothing of a repository is in the store, so that there is much to download.
 
-        Of one that is known its digest is asked for: most names stand for what they did before,
-        and Docker Hub counts a manifest as a pull.
+        Else the digest is asked for: most names stand for what they did before, another tag often
+        for a model that is in the store, and Docker Hub counts a manifest as a pull.
         """
-        return reference.digest is None and self.store.find(reference) is None
+        if reference.digest is not None or self.store.find(reference) is not None:
+            return False
+        return not self.store.tags_of(reference)
 
     def fetch(self, pinned: Pinned) -> Pulled:
         """Brings here what a name stood for when it was pinned; raises what `pull` does."""
