@@ -757,10 +757,14 @@ def test_pull_and_push_do_without_the_client_that_lists_tags_and_what_it_needs(
     client = {"oras", "oras.provider", "jsonschema", "requests", "urllib.request"}
     for _time in ("new", "up to date"):
         modules = imported(cli, ["pull", name])
-        assert "urllib3" in modules
+        assert "modelrunner.registry.http.direct.pool" in modules
         assert (client | {"huggingface_hub", "httpx2"}) & modules == set()
+        # what goes straight to a server needs none of these, and what is plain no TLS
+        assert {"urllib3", "http.client", "email.parser", "ssl"} & modules == set()
     # what is there and named by its digest needs no request at all
-    assert {*client, "urllib3"} & imported(cli, ["pull", pinned]) == set()
+    assert {*client, "modelrunner.registry.http.direct.pool"} & imported(
+        cli, ["pull", pinned]
+    ) == set()
     assert client & imported(cli, ["push", name]) == set()
     assert client <= imported(cli, ["tags", registry.reference("team/tiny")])
 

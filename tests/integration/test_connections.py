@@ -169,7 +169,7 @@ def secure():
 @tls
 @pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
 def test_the_bundle_of_the_environment_is_trusted(secure, name, monkeypatch, made):
-    with pytest.raises(urllib3.exceptions.SSLError):
+    with pytest.raises(ssl.SSLError):
         ask(made, f"{secure.url}/v2/")
     monkeypatch.setenv(name, str(secure.ca_file))
     assert ask(made, f"{secure.url}/v2/").status == 200
@@ -189,7 +189,7 @@ def test_the_file_that_is_configured_comes_before_the_environment(secure, monkey
 @tls
 def test_a_certificate_of_another_name_is_not_trusted(secure, names):
     made = Connections(lambda _host, _addresses: None, str(secure.ca_file))
-    with pytest.raises(urllib3.exceptions.SSLError, match=r"not valid for 'registry\.test'"):
+    with pytest.raises(ssl.SSLError, match=r"not valid for 'registry\.test'"):
         ask(made, f"https://registry.test:{names(secure.url)}/v2/")
 
 
@@ -212,7 +212,7 @@ def test_a_bundle_is_read_once_for_all_connections_and_again_when_it_has_changed
         made.close()
     assert read == [(str(bundle), None)]
     bundle.write_bytes(b"not a certificate")
-    with pytest.raises(urllib3.exceptions.SSLError):
+    with pytest.raises(ssl.SSLError):
         ask(Connections(lambda _host, _addresses: None, str(bundle)), f"{secure.url}/v2/")
 
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from modelrunner.registry.http.connections import Connections
-from modelrunner.registry.tls import TlsSocket
+from modelrunner.registry.http.direct.tls import TlsSocket
 from tests.support.registry_tls import Certificate, can_make_certificates
 
 pytestmark = pytest.mark.skipif(not can_make_certificates(), reason="no openssl command")

@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
-from http.client import HTTPResponse
+from typing import TYPE_CHECKING
 
 from modelrunner.errors import (
     InterruptedTransferError,
@@ -25,17 +25,20 @@ from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.registry.http.connections import Response
 from modelrunner.registry.http.destinations import origin
+from modelrunner.registry.http.direct.answer import Answer
 from modelrunner.registry.http.encodings import decoding_reader, is_encoded
 from modelrunner.registry.http.endpoint import Endpoint
 from modelrunner.registry.http.errors import network_errors
 from modelrunner.registry.http.responses import web_page
 from modelrunner.registry.source import BlobStream
-from modelrunner.registry.tls import TlsSocket
 from modelrunner.wire import parse_count
 
 if sys.platform != "win32":
     import fcntl
     import termios
+
+if TYPE_CHECKING:
+    from http.client import HTTPResponse
 
 _HELD = 64 * 1024
 """More than the buffer of the file over a socket."""
@@ -99,8 +102,11 @@ def reader(response: Response, label: str, size: int | None = None) -> Callable[
         or response.status == HTTPStatus.PARTIAL_CONTENT
         or (size is not None and _is_as_stored(response, size))
     )
-    below: HTTPResponse | None = getattr(response.raw, "_fp", None)
-    if as_sent and not response.raw.chunked and below is not None:
+    raw = response.raw
+    if as_sent and isinstance(raw, Answer):
+        return AnswerReader(raw, label)
+    below: HTTPResponse | None = getattr(raw, "_fp", None)
+    if as_sent and not raw.chunked and below is not None:
         sock = _socket(response)
         if below.length and sock is not None:
             return SocketReader(response, below, sock, label)
@@ -110,14 +116,14 @@ def reader(response: Response, label: str, size: int | None = None) -> Callable[
                 count = below.readinto(buffer)
             if count == 0 or below.isclosed():
                 # read to its end: the connection can serve the next request
-                response.raw.release_conn()
+                raw.release_conn()
             return count
 
         return read_directly
 
     def read(most: int) -> bytes:
         with network_errors(label, reading=True):
-            block: bytes = response.raw.read(most, decode_content=False)
+            block: bytes = raw.read(most, decode_content=False)
         return block
 
     if not as_sent:
@@ -131,6 +137,32 @@ def reader(response: Response, label: str, size: int | None = None) -> Callable[
     return fill
 
 
+class AnswerReader:
+    """Reads a body that comes straight from a server into the caller's buffer."""
+
+    def __init__(self, answer: Answer, label: str) -> None:
+        self._answer = answer
+        self._label = label
+        self._failure: Exception | None = None
+
+    def __call__(self, buffer: memoryview) -> int:
+        """Fill a buffer as far as the body goes; fewer bytes where it breaks off, 0 at the end."""
+        count, wanted = 0, len(buffer)
+        with network_errors(self._label, reading=True):
+            if self._failure is not None:
+                raise self._failure
+            try:
+                read = self._answer.read_into
+                while count < wanted and (more := read(buffer[count:])):
+                    count += more
+            except OSError as exc:
+                if not count:
+                    raise
+                # what has come is kept, and told first
+                self._failure = exc
+        return count
+
+
 class SocketReader:
     """Reads a body of known length from the socket into the caller's buffer, without a layer.
 
@@ -138,7 +170,7 @@ class SocketReader:
     """
 
     def __init__(
-        self, response: Response, below: HTTPResponse, sock: socket.socket, label: str
+        self, response: Response, below: "HTTPResponse", sock: socket.socket, label: str
     ) -> None:
         self._response = response
         self._below = below
@@ -194,7 +226,7 @@ class SocketReader:
 
 
 def _socket(response: Response) -> socket.socket | None:
-    sock: socket.socket | None = getattr(response.raw.connection, "sock", None)
+    sock = response.sock
     return sock if hasattr(sock, "recv_into") else None
 
 
@@ -204,7 +236,7 @@ def waiting(response: Response) -> Callable[[], int]:
     if sys.platform == "win32" or sock is None:
         return lambda: 0
     count = array("i", [0])
-    held = sock.pending if isinstance(sock, TlsSocket) else _nothing
+    held = getattr(sock, "pending", _nothing)
 
     def ask() -> int:
         try:
@@ -227,7 +259,7 @@ def _is_as_stored(response: Response, size: int) -> bool:
 
 def breaker(response: Response) -> Callable[[], None]:
     """A function that breaks the connection off, wherever a read is waiting."""
-    sock = getattr(response.raw.connection, "sock", None)
+    sock = response.sock
 
     def abort() -> None:
         if sock is not None:

@@ -1,9 +1,7 @@
-"""Errors of urllib3 and the sockets below become ours: the one place for it."""
+"""Errors of connections, of urllib3 and the sockets below become ours: the one place for it."""
 
 import re
 from collections.abc import Iterator, Mapping
-from http.client import HTTPException
-from ssl import SSLError
 
 from modelrunner.errors import (
     InterruptedTransferError,
@@ -11,6 +9,7 @@ from modelrunner.errors import (
     RegistryUnavailableError,
     TransferError,
 )
+from modelrunner.registry.http.direct.link import BrokenAnswerError, InvalidAnswerError
 from modelrunner.registry.http.responses import proxy_login
 from modelrunner.system.packages import certificates_advice
 from modelrunner.text import sanitize_line
@@ -54,6 +53,9 @@ class network_errors:  # noqa: N801 - reads like a statement, as contextlib's ow
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is None or isinstance(error, TransferError):
             return
+        # where nothing goes wrong neither is loaded
+        from http.client import HTTPException
+
         import urllib3
 
         # nothing but the network is touched in such a block
@@ -82,6 +84,9 @@ def translate(  # noqa: PLR0911 - a table
     error: BaseException, label: str, *, answered: bool = True, reading: bool = False
 ) -> TransferError:
     """The error of ours for an error of urllib3 or the socket below; see `network_errors`."""
+    from http.client import HTTPException
+    from ssl import SSLError
+
     from urllib3 import exceptions as known
 
     text = _root_text(error)
@@ -100,7 +105,9 @@ def translate(  # noqa: PLR0911 - a table
             f"{label}: invalid address of the server or its proxy",
             hint="check the name, HTTPS_PROXY and HTTP_PROXY: write a proxy as http://HOST:PORT",
         )
-    broken = (known.ProtocolError, known.DecodeError, HTTPException)
+    if isinstance(error, InvalidAnswerError):
+        return RegistryAnswerError(f"{label}: {text}")
+    broken = (known.ProtocolError, known.DecodeError, HTTPException, BrokenAnswerError)
     if answered and isinstance(error, broken):
         return InterruptedTransferError(f"{label}: connection lost: {text}")
     if isinstance(error, known.ReadTimeoutError | TimeoutError):

@@ -8,7 +8,6 @@ answered only where the registry itself asks. Trying again is up to the caller.
 import logging
 import math
 import socket
-import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -17,8 +16,9 @@ from urllib.parse import urlencode, urljoin, urlsplit, urlunsplit
 
 from modelrunner.errors import ConfigError, RegistryAnswerError, TransferError
 from modelrunner.registry.credentials import Credential
-from modelrunner.registry.http.connections import Connections, Content, Response
+from modelrunner.registry.http.connections import Connections, Response
 from modelrunner.registry.http.destinations import Reached, check_redirect, origin
+from modelrunner.registry.http.direct.pool import Content
 from modelrunner.registry.http.encodings import as_meant, is_encoded
 from modelrunner.registry.http.endpoint import Endpoint
 from modelrunner.registry.http.errors import network_errors
@@ -234,6 +234,9 @@ def speaks_tls(url: str, timeout_s: float) -> bool:
         url: Its address, whatever the scheme.
         timeout_s: Seconds to wait for it.
     """
+    # what is plain and answers as it should is not asked
+    import ssl
+
     _, host, port = origin(url)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     # whom to trust is decided by the request that follows

@@ -11,13 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from io import FileIO
 from socket import socket
-from ssl import SSLSocket
 from typing import NamedTuple
 
 from modelrunner.disk.inside import open_content
 from modelrunner.errors import CorruptStoreError
 from modelrunner.registry.source import Framed, Outflow
-from modelrunner.registry.tls import TlsSocket
 
 PIECE = 1024 * 1024
 """Bytes that are read at once where the kernel cannot send a file by itself."""
@@ -185,7 +183,8 @@ class FileSlice:
             CorruptStoreError: The file has become shorter.
             OSError: The connection is lost.
         """
-        if isinstance(connection, SSLSocket | TlsSocket):
+        if hasattr(connection, "getpeercert"):
+            # it encrypts what it sends
             for piece in self:
                 connection.sendall(piece)
         elif connection.sendfile(self._file, self._offset, self._count) != self._count:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from time import time
 from typing import Any
 from urllib.parse import urljoin
@@ -224,6 +223,9 @@ def _retry_after(headers: Mapping[str, str]) -> dict[str, Any]:
     seconds = parse_count(value)
     if seconds is not None:
         return {"retry_after_s": min(seconds, _YEAR_S)}
+    # few registries write a date
+    from email.utils import parsedate_to_datetime
+
     try:
         return {"retry_after_s": max(0, round(parsedate_to_datetime(value).timestamp() - time()))}
     except (TypeError, ValueError, OverflowError):

@@ -16,7 +16,8 @@ import oras.provider
 import requests
 
 from modelrunner.errors import ModelRunnerError, RegistryAnswerError
-from modelrunner.registry.http.connections import Content, Response
+from modelrunner.registry.http.connections import Response
+from modelrunner.registry.http.direct.pool import Content
 from modelrunner.registry.http.endpoint import Endpoint
 from modelrunner.registry.http.exchange import Exchange, finishing, read_limited
 from modelrunner.registry.http.responses import next_page

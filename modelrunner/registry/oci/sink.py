@@ -13,7 +13,7 @@ from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest
 from modelrunner.oci.reference import DEFAULT_TAG, Reference
-from modelrunner.registry.http.connections import Content
+from modelrunner.registry.http.direct.pool import Content
 from modelrunner.registry.http.file_body import FileContent
 from modelrunner.registry.http.tokens import scope_of
 from modelrunner.registry.oci.source import OciRegistry

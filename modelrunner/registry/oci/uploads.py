@@ -14,7 +14,8 @@ from urllib.parse import urlsplit, urlunsplit
 from modelrunner.errors import MalformedManifestError, ModelRunnerError, RegistryAnswerError
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest
-from modelrunner.registry.http.connections import Content, Response
+from modelrunner.registry.http.connections import Response
+from modelrunner.registry.http.direct.pool import Content
 from modelrunner.registry.http.endpoint import Endpoint
 from modelrunner.registry.http.exchange import Exchange, finishing
 from modelrunner.wire import parse_count
