@@ -39,6 +39,8 @@ class BlobStream:
             further connections would wait for what comes later anyway.
         place: For people: which of several places was asked; empty where there is one.
         abort: Breaks the connection off; may be called from another thread.
+        latency_s: Seconds that its answer took, where it was requested ahead; None where the
+            caller has waited for it.
     """
 
     offset: int
@@ -47,6 +49,7 @@ class BlobStream:
     abort: Callable[[], None] = field(default=_nothing, repr=False)
     waiting: Callable[[], int] = field(default=_unknown, repr=False)
     arriving: bool = False
+    latency_s: float | None = None
 
     @property
     def chunks(self) -> Iterator[bytes]:

@@ -22,16 +22,13 @@ from modelrunner.registry.source import Source
 from modelrunner.store.journal import Journal
 from modelrunner.transfer.budget import Budget
 from modelrunner.transfer.hasher import FrontHasher
-from modelrunner.transfer.limits import Growth
+from modelrunner.transfer.limits import DISTANT_S, WORTH_MANY, Growth
 from modelrunner.transfer.pieces import PIECE, Pieces
-from modelrunner.transfer.worker import Shared, Worker
+from modelrunner.transfer.worker import Shared, Worker, more_comes_than_is_read
 
 _TICK_S = 0.05
 _QUICK_TICK_S = 0.01
 _PARTING_S = 1.0
-_AMPLE = 0.5
-"""The share of reads that find more than they take where this machine is what limits."""
-
 
 OnPieces = Callable[[Pieces, Path], None]
 
@@ -162,6 +159,8 @@ class Engine:
             self._check(workers, pieces)
             if shared.arriving:
                 growth.stay_with_one()
+            elif shared.latency_s >= DISTANT_S and pieces.size - done >= WORTH_MANY:
+                growth.join_distant()
             shared.connections = growth.expected
             granted = self._staff(shared, workers, growth.wanted)
             for worker in workers:
@@ -175,13 +174,12 @@ class Engine:
 
     def _observe(self, shared: Shared, workers: list[Worker], growth: Growth, granted: int) -> None:
         flowing = [worker for worker in workers if worker.flowing]
-        count = len(flowing)
+        count = sum(1 for worker in flowing if not worker.surplus)
         if count >= granted > 0:
             # others have the rest: it is to be judged by those that it has
             count = max(count, growth.wanted)
-        ample = sum(worker.ample for worker in flowing) > _AMPLE * len(flowing)
         # where answers are short, it is the next one that is waited for
-        ample = ample and shared.cut.bytes is None
+        ample = shared.cut.bytes is None and more_comes_than_is_read(workers)
         blocks = sum(worker.blocks for worker in flowing)
         growth.observe(time.monotonic(), shared.received, count, ample=ample, blocks=blocks)
 

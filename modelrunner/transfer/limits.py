@@ -18,6 +18,10 @@ _AMPLE_S = 0.25
 _SILENCE_S = 0.25
 _CATCH_UP_S = 0.25
 _BLOCK_S = 0.025
+DISTANT_S = 0.02
+"""Seconds that an answer takes from a server that is far away, or from one behind it."""
+WORTH_MANY = MOST_CONNECTIONS * 8 * 1024 * 1024
+"""Bytes for which many connections are made to such a server before there is anything to judge."""
 
 _LEAST_CUT = 256 * 1024
 """Bytes of answers that are always cut there which are worth a request of their own."""
@@ -100,11 +104,21 @@ class Growth:
         self._alone = 0.0
         self._ample_since: float | None = None
         self._reduced = False
+        self._distant = False
 
     @property
     def expected(self) -> int:
         """How many connections there may come to be: what each of them takes on leaves room."""
         return self.wanted if self.settled or self.ample else self._most
+
+    def join_distant(self) -> None:
+        """The server is far away, and there is much to come: as many as may be are made at once.
+
+        One connection comes up to speed in several times the latency, so that after a look at it
+        there would be as many anyway.
+        """
+        if not self.settled and not self._distant:
+            self.wanted, self.settled, self._distant = self._most, True, True
 
     def stay_with_one(self) -> None:
         """One connection is enough, whatever comes."""

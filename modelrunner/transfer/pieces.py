@@ -17,6 +17,9 @@ _PATIENCE_S = 1.0
 _SHARE = 0.75
 _LEAST = 8 * 1024 * 1024
 """So many bytes are worth a request of their own, where there is more to do."""
+_WORTH, _ENOUGH = 4, 100
+"""Multiples of what comes while an answer is waited for: with less the waiting takes much of the
+time, and more would save nothing."""
 _FRONT = 1024 * 1024
 _FRONTS = 128
 _HOPELESS = 20.0
@@ -141,14 +144,14 @@ class Pieces:
                 waiting.notify_all()
             self._wanted.clear()
 
-    def claim(self, connections: int, now: float, longest: int | None = None) -> Run | None:
+    def claim(self, connections: int, now: float, meanwhile: int | None = None) -> Run | None:
         """A run of pieces that nobody works on; None where there are none.
 
         Args:
             connections: How many connections share the work.
             now: The time, for speeds.
-            longest: Bytes that are enough for one request where others want work too; None for any
-                number.
+            meanwhile: The bytes that come while an answer is waited for: where others want work
+                too, a run is 4 to 100 times as long. None where it is not known.
         """
         with self.changed:
             if not self._waiting:
@@ -161,8 +164,10 @@ class Pieces:
             least = min(int(share), _LEAST // self.piece)
             # bounded: a number already
             most = max(1, least, int(share if connections == 1 else _SHARE * share))
-            if longest is not None and connections > 1:
-                most = min(most, max(1, _LEAST // self.piece, longest // self.piece))
+            if meanwhile is not None and connections > 1:
+                largest = _LEAST // self.piece
+                most = max(most, min(largest, _WORTH * meanwhile // self.piece))
+                most = min(most, max(1, largest, _ENOUGH * meanwhile // self.piece))
             most = min(most, self._longest)
             if self._is_far_ahead(connections):
                 return None
@@ -172,11 +177,15 @@ class Pieces:
                 end = first + most
             return self._begin(first, end, now, self._begun.pop(first, 0))
 
-    def steal(self, now: float) -> Run | None:
+    def steal(self, now: float, latency_s: float = 0.0) -> Run | None:
         """Work taken from the run that would end last; None where nothing is worth taking.
 
         What crawls, compared with what connections did so far, is taken away whole, the piece in
         hand included.
+
+        Args:
+            now: The time.
+            latency_s: Seconds until an answer comes: what comes sooner is left where it is.
         """
         with self.changed:
             running = [run for run in self._runs if not run.lost]
@@ -186,7 +195,8 @@ class Pieces:
             slowest = max(running, key=lambda run: self._remaining_s(run, now))
             at = max(slowest.reached, slowest.reading - 1) // self.piece
             ahead = slowest.end - at - 1
-            if ahead < 0 or (ahead >= 1 and self._is_short(slowest, running, now)):
+            soon = ahead * self.piece < 2 * latency_s * self._speed(slowest, now)
+            if ahead < 0 or (ahead >= 1 and (soon or self._is_short(slowest, running, now))):
                 return None
             if ahead >= 1:
                 taken = (ahead + 1) // 2

@@ -5,11 +5,13 @@ login, an order of places, and connections that are open. A blob may also be req
 something else is still being looked at: the request that is made for it then gets that answer.
 """
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from threading import Lock, Thread
 from typing import Self
 
+from modelrunner.frozen import replace
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest
@@ -106,7 +108,9 @@ class _Ahead(Thread):
         with ExitStack() as stack:
             try:
                 source = self._open_source()
+                asked = time.monotonic()
                 stream = stack.enter_context(source.open_blob(*self._wanted))
+                stream = replace(stream, latency_s=time.monotonic() - asked)
             except BaseException as exc:  # noqa: BLE001 - raised where the answer is needed
                 self._error = exc
             else:

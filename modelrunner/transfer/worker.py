@@ -5,7 +5,7 @@ the others go on without it. What it could not finish it gives back.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,10 +35,10 @@ _QUICK_S, _LONG_S = 0.01, 0.1
 _AMPLE = 256 * 1024
 """Bytes that wait to be read where this machine is slower than the line."""
 
-_MEMORY = 0.4
-_REQUESTS = 100
-"""So many times what a request takes is enough for its answer: more would save nothing."""
+_AMPLE_SHARE = 0.5
+"""The share of reads that find more than they take where this machine is what limits."""
 
+_MEMORY = 0.4
 _IDLE_S = 0.05
 _RENEWALS = 2
 AT_ONCE_S = 0.001
@@ -146,7 +146,9 @@ class Worker(Thread):
         shared, pieces = self._shared, self._shared.pieces
         while not (self._is_over() or pieces.complete):
             now = time.monotonic()
-            run = pieces.claim(shared.connections, now, self._enough()) or pieces.steal(now)
+            meanwhile = self._meanwhile()
+            run = pieces.claim(shared.connections, now, meanwhile)
+            run = run or pieces.steal(now, shared.latency_s)
             if run is None:
                 with pieces.changed:
                     pieces.changed.wait(_IDLE_S)
@@ -162,11 +164,10 @@ class Worker(Thread):
     def _is_over(self) -> bool:
         return self.surplus or self._shared.stop.is_set()
 
-    def _enough(self) -> int | None:
-        """The bytes that are worth a request of their own, as far as that is known."""
-        enough = _REQUESTS * self._shared.latency_s * self._speed
+    def _meanwhile(self) -> int | None:
+        """The bytes that could come while an answer is waited for, as far as that is known."""
         # bounded: a product of two measured numbers
-        return int(enough) or None
+        return int(self._shared.latency_s * self._speed) or None
 
     def _finish(self, source: Source, run: Run) -> None:
         """Brings a run to its end, taking up what breaks off; each byte more is a fresh start."""
@@ -243,8 +244,8 @@ class Worker(Thread):
         with source.open_blob(shared.reference, shared.descriptor, run.reached, stop) as stream:
             self._stream = stream
             shared.arriving = shared.arriving or stream.arriving
-            took = time.monotonic() - asked
-            shared.latency_s = min(took, shared.latency_s or took)
+            took = time.monotonic() - asked if stream.latency_s is None else stream.latency_s
+            self._note_latency(took)
             try:
                 if shared.stop.is_set():
                     # whoever breaks connections off has been here before there was a stream
@@ -252,6 +253,15 @@ class Worker(Thread):
                 self._drain(stream, run, stream.place or source.name, stop)
             finally:
                 self._stream = None
+
+    def _note_latency(self, took: float) -> None:
+        shared = self._shared
+        first = not shared.latency_s
+        shared.latency_s = min(took, shared.latency_s or took)
+        if first:
+            # whether the server is far away decides how many connections there are
+            with shared.pieces.changed:
+                shared.pieces.changed.notify_all()
 
     def _drain(self, stream: BlobStream, run: Run, place: str, stop: int | None) -> None:
         shared, pieces = self._shared, self._shared.pieces
@@ -314,6 +324,15 @@ class Worker(Thread):
         if self._shared.throttle.block is None:
             alone = self._shared.connections == 1
             self._block = fitting_block(self._block, count, took, enough=enough, alone=alone)
+
+
+def more_comes_than_is_read(workers: Iterable[Worker]) -> bool:
+    """Whether this machine is what limits, as most connections see it.
+
+    Those that have ended saw it when they did, and say nothing of what comes now.
+    """
+    reading = [worker.ample for worker in workers if worker.flowing and worker.is_alive()]
+    return sum(reading) > _AMPLE_SHARE * len(reading)
 
 
 def fitting_block(block: int, count: int, took: float, *, enough: bool, alone: bool) -> int:

@@ -84,6 +84,7 @@ class OneLosesItsHalf:
 class _Half:
     place = "registry"
     arriving = False
+    latency_s = None
 
     def __init__(self, source, start, stop):
         self._source, self._start, self._at, self._stop = source, start, start, stop

@@ -43,11 +43,17 @@ def test_connections_share_what_is_to_come():
 
 def test_one_connection_asks_once_for_all_that_is_to_come():
     size, piece = 64 * 1024 * 1024, 512 * 1024
-    alone = Pieces(size, [], piece).claim(1, 0.0, longest=piece)
+    alone = Pieces(size, [], piece).claim(1, 0.0, meanwhile=piece // 100)
     assert (alone.first, alone.end) == (0, 128)
     # others want work too
-    shared = Pieces(size, [], piece).claim(2, 0.0, longest=piece)
+    shared = Pieces(size, [], piece).claim(2, 0.0, meanwhile=piece // 100)
     assert (shared.first, shared.end) == (0, 16)
+
+
+def test_what_is_claimed_is_worth_the_wait_for_its_answer():
+    pieces = Pieces(100 * PIECE, range(64))
+    shares = [pieces.claim(16, 0.0, meanwhile=PIECE) for _ in range(2)]
+    assert [run.end - run.first for run in shares] == [4, 4]
 
 
 def test_pieces_that_are_here_are_not_brought_again():
@@ -76,6 +82,15 @@ def test_idle_connection_takes_the_far_half_of_the_longest_run():
     taken = pieces.steal(1.0)
     assert (slow.first, slow.end) == (0, 5)
     assert (taken.first, taken.end) == (5, 10)
+
+
+def test_nothing_is_taken_that_comes_before_the_answer_to_another_request():
+    pieces = Pieces(100, piece=10)
+    run = pieces.claim(1, 0.0)
+    read(pieces, run, 50)
+    # 40 bytes further on, at 50 a second
+    assert pieces.steal(1.0, latency_s=0.5) is None
+    assert pieces.steal(1.0, latency_s=0.3) is not None
 
 
 def test_piece_that_is_being_read_is_not_taken_away_from_a_usual_connection():

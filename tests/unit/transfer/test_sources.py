@@ -9,6 +9,7 @@ from modelrunner.errors import RegistryUnavailableError
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
+from modelrunner.registry.source import BlobStream
 from modelrunner.transfer.sources import SourcePool
 
 REFERENCE = Reference.parse("ai/m:1")
@@ -33,7 +34,7 @@ class Asked:
             raise self._error
         self.open += 1
         try:
-            yield f"from {offset} to {stop}"
+            yield BlobStream(offset, len, f"from {offset} to {stop}")
         finally:
             self.open -= 1
 
@@ -79,9 +80,11 @@ def test_answer_to_a_request_ahead_is_for_whoever_asks_for_the_same(pool, made):
         assert made[0].begun.wait(10)
         asking = pool.take()
         with asking.open_blob(REFERENCE, BLOB, 0, 3) as stream:
-            assert stream == "from 0 to 3"
-        with asking.open_blob(REFERENCE, BLOB, 0, 3):
-            pass
+            assert stream.place == "from 0 to 3"
+            # the time until its answer is that of the request, not of whoever takes it
+            assert stream.latency_s is not None
+        with asking.open_blob(REFERENCE, BLOB, 0, 3) as stream:
+            assert stream.latency_s is None
         asking.close()
     assert [source.asked for source in made] == [[(0, 3), (0, 3)], []]
     assert all(source.closed.is_set() and source.open == 0 for source in made)

@@ -1,8 +1,12 @@
 """How much a connection reads at once."""
 
+from threading import Event
+from types import SimpleNamespace
+
 import pytest
 
-from modelrunner.transfer.worker import fitting_block
+from modelrunner.transfer.limits import Throttle
+from modelrunner.transfer.worker import Worker, fitting_block, more_comes_than_is_read
 
 KIB, MIB = 1024, 1024 * 1024
 
@@ -35,3 +39,20 @@ def test_a_slow_line_is_read_in_small_blocks():
 def test_a_line_in_between_changes_nothing():
     assert fitting_block(256 * KIB, 256 * KIB, 0.05, enough=False, alone=True) == 256 * KIB
     assert fitting_block(256 * KIB, 100 * KIB, 0.001, enough=True, alone=True) == 256 * KIB
+
+
+def test_connections_that_have_ended_say_nothing_of_what_comes_now():
+    shared = SimpleNamespace(throttle=Throttle(None), open_source=None)
+    ended, open_ = (Worker(shared, number) for number in range(2))
+    go_on = Event()
+    open_.run = go_on.wait
+    open_.start()
+    try:
+        for worker, ample in ((ended, 1.0), (open_, 0.0)):
+            worker.flowing, worker.ample = True, ample
+        assert not more_comes_than_is_read([ended, open_])
+        open_.ample = 0.9
+        assert more_comes_than_is_read([ended, open_])
+    finally:
+        go_on.set()
+        open_.join()
