@@ -1,9 +1,9 @@
-"""Immutable values: what frozen dataclasses are, without the code that is written for each.
+"""Values with fields: what dataclasses are, without the code that is written for each.
 
 `dataclasses` writes the methods of a class as text and compiles them, at every start: half a
 millisecond a class, a twentieth of what the bare interpreter takes. `frozen` gives a class methods
-that are there already. The classes that most commands load are made so; for others a dataclass is
-as good.
+that are there already, and `record` one whose fields may change. The classes that most commands
+load are made so; for others a dataclass is as good.
 
 Type checkers see a frozen dataclass, and so does `dataclasses` where it is asked: its `replace`,
 `fields` and `asdict` take these values too.
@@ -62,6 +62,22 @@ def frozen(cls: _Class) -> _Class:
 
     Methods that the class has itself stay; `__post_init__` is called as that of a dataclass.
     """
+    fields = _fields_of(cls)
+    _give(cls, {**_methods(fields, cls), **_compared(fields, cls)})
+    return cls
+
+
+@dataclass_transform(eq_default=False, field_specifiers=(field,))
+def record(cls: _Class) -> _Class:
+    """Make a class one whose annotations are fields that may change.
+
+    Each object is equal to itself alone. What is said of `frozen` holds for the rest.
+    """
+    _give(cls, _methods(_fields_of(cls), cls))
+    return cls
+
+
+def _fields_of(cls: type) -> Mapping[str, _Field]:
     fields = {
         name: said
         for base in reversed(cls.__mro__[1:])
@@ -71,14 +87,17 @@ def frozen(cls: _Class) -> _Class:
         if getattr(kind, "__origin__", kind) is not ClassVar:
             fields[name] = said = _field_of(cls, name)
             said.kind = kind
-    for name, method in _methods(cls, fields).items():
-        if name not in cls.__dict__:
-            setattr(cls, name, method)
     made: Any = cls
     setattr(made, _FIELDS, fields)
     made.__match_args__ = _positional(fields)  # type: ignore[misc]  # mypy takes it for a constant
     made.__dataclass_fields__ = _ForDataclasses(fields)
-    return cls
+    return fields
+
+
+def _give(cls: type, methods: Mapping[str, Callable[..., Any]]) -> None:
+    for name, method in methods.items():
+        if name not in cls.__dict__:
+            setattr(cls, name, method)
 
 
 def _replace(value: Any, /, **changes: Any) -> Any:  # noqa: ANN401 - of any type
@@ -112,13 +131,15 @@ def _field_of(cls: type, name: str) -> _Field:
     return said
 
 
-def _methods(cls: type, fields: Mapping[str, _Field]) -> Mapping[str, Callable[..., Any]]:
-    found: dict[str, Callable[..., Any]] = {
+def _methods(fields: Mapping[str, _Field], cls: type) -> dict[str, Callable[..., Any]]:
+    return {
         "__init__": _init(fields, prepared=hasattr(cls, "__post_init__")),
         "__repr__": _repr([name for name, said in fields.items() if said.repr]),
-        "__setattr__": _refuse,
-        "__delattr__": _refuse,
     }
+
+
+def _compared(fields: Mapping[str, _Field], cls: type) -> dict[str, Callable[..., Any]]:
+    found: dict[str, Callable[..., Any]] = {"__setattr__": _refuse, "__delattr__": _refuse}
     compared = [name for name, said in fields.items() if said.compare]
     if compared and "__eq__" not in cls.__dict__:
         found["__eq__"] = _eq(attrgetter(*compared))

@@ -2,10 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from modelrunner.errors import MalformedGGUFError
+from modelrunner.frozen import frozen
 from modelrunner.gguf.file_types import file_type_name
 from modelrunner.gguf.header import Array, Header, TensorInfo, Value
 from modelrunner.units import format_count
@@ -135,7 +135,7 @@ class Metadata(NamedTuple):
         return {key: text for key, text in texts.items() if text is not None}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Keys:
     """Typed looks at key-values: what has another type than it should is as good as absent."""
 

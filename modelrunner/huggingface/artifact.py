@@ -1,8 +1,8 @@
 """The artifact that a model of the Hugging Face Hub is made into, the same wherever it is made."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 
+from modelrunner.frozen import frozen, replace
 from modelrunner.huggingface.files import HubFile, HubModel, every
 from modelrunner.huggingface.names import Kind, said_of
 from modelrunner.oci import media_types
@@ -20,7 +20,7 @@ SMALL_LIMIT = 64 * 1024
 """Bytes of a file of parameters; a larger one is another file."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HubArtifact:
     """A manifest, the config that it names, and the model that both are of, if it is one."""
 

@@ -12,7 +12,6 @@ A model's label is the shortest tag that means it and no other: its quantization
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import PurePosixPath
@@ -23,6 +22,7 @@ from modelrunner.errors import (
     ManifestNotFoundError,
     UnsupportedArtifactError,
 )
+from modelrunner.frozen import frozen
 from modelrunner.huggingface.names import (
     Kind,
     kinds,
@@ -90,7 +90,7 @@ class VariantNotFoundError(ManifestNotFoundError):
         self.repository = repository
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HubFile:
     """A file that is kept as a large one, so that the listing has its digest."""
 
@@ -126,7 +126,7 @@ class Listed(Protocol):
 File = TypeVar("File", bound=Listed)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HubModel(Generic[File]):
     """One quantization of one model.
 

@@ -10,7 +10,6 @@ The directory is `MODELS_PATH` or `~/.docker/models`. Source: docker/model-runne
 `pkg/distribution/internal/store`.
 """
 
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -24,11 +23,6 @@ from modelrunner.other_stores.found import Found, FoundModel, Kept, Unusable, re
 from modelrunner.text import os_reason, sanitize_line
 
 
-def folders(home: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:
-    """Where Docker Model Runner keeps its models."""
-    return (Path(environ.get("MODELS_PATH") or home / ".docker/models"),)
-
-
 def find(folder: Path) -> Iterator[Found]:
     """What it has, in the order of its list."""
     listed = read_object(folder / "models.json")
@@ -36,13 +30,6 @@ def find(folder: Path) -> Iterator[Found]:
     for entry in models if isinstance(models, list) else []:
         if isinstance(entry, dict):
             yield _model(folder, entry)
-
-
-def blob(folder: Path, digest: Digest) -> Path | None:
-    """The file with this digest, if it has one."""
-    path = folder / "blobs/sha256" / digest.hex
-    # a folder that is not ours to read has nothing for us
-    return path if os.path.isfile(path) else None  # noqa: PTH113
 
 
 def _model(folder: Path, entry: Mapping[str, object]) -> Found:

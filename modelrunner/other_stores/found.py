@@ -1,11 +1,11 @@
 """What is found in another program's directory."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from modelrunner.disk.inside import open_content
+from modelrunner.frozen import field, frozen
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
 from modelrunner.wire import parse_json
@@ -14,7 +14,7 @@ Role = Literal["weights", "projector", "license", "parameters"]
 _LIMIT = 4 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FoundFile:
     """A file of a model.
 
@@ -38,7 +38,7 @@ class FoundFile:
         return self.path.rpartition("/")[2]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Kept:
     """An artifact that is kept as it was pulled: its manifest, and where its blobs lie."""
 
@@ -46,7 +46,7 @@ class Kept:
     blobs: Mapping[Digest, Path]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FoundModel:
     """A model.
 
@@ -82,7 +82,7 @@ class FoundModel:
         return sum(file.size for file in self.files)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Unusable:
     """Something that a program keeps and that cannot be taken, and why."""
 

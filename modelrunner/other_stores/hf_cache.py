@@ -10,8 +10,7 @@ The directory is `HF_HUB_CACHE`, else `hub` in `HF_HOME`, else `~/.cache/hugging
 huggingface_hub `constants.py`, `file_download.py`.
 """
 
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from modelrunner.disk.inside import open_content
@@ -21,41 +20,24 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.hub_address import MAIN
 from modelrunner.other_stores.found import Found, FoundFile
 from modelrunner.other_stores.hub_layout import models_of
+from modelrunner.other_stores.places import HUB_PREFIX
 from modelrunner.text import file_text
 
-_PREFIX = "models--"
 _LONGEST_COMMIT = 4096
-
-
-def folders(home: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:
-    """Where the cache is."""
-    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
-        if environ.get(name):
-            return (Path(environ[name]).expanduser(),)
-    if environ.get("HF_HOME"):
-        return (Path(environ["HF_HOME"]).expanduser() / "hub",)
-    cache = Path(environ.get("XDG_CACHE_HOME") or home / ".cache")
-    return (cache / "huggingface/hub",)
 
 
 def find(folder: Path) -> Iterator[Found]:
     """What it has, by repository and revision."""
-    for repository in sorted(folder.glob(f"{_PREFIX}*")):
+    for repository in sorted(folder.glob(f"{HUB_PREFIX}*")):
         names = _revisions(repository)
         for snapshot in sorted(repository.glob("snapshots/*")):
-            organisation, separator, name = repository.name.removeprefix(_PREFIX).partition("--")
+            organisation, separator, name = repository.name.removeprefix(HUB_PREFIX).partition("--")
             if not separator:
                 continue
             revision = names.get(snapshot.name, snapshot.name)
             at = "" if revision == MAIN else f"@{revision}"
             repo = f"hf.co/{organisation}/{name}{at}"
             yield from models_of(_files(snapshot), repo, _parameters(snapshot))
-
-
-def blob(folder: Path, digest: Digest) -> Path | None:
-    """The file with this digest, if it has one."""
-    found = folder.glob(f"{_PREFIX}*/blobs/{digest.hex}")
-    return next((path for path in found if os.path.isfile(path)), None)  # noqa: PTH113
 
 
 def _revisions(repository: Path) -> dict[str, str]:

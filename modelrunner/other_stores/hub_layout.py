@@ -1,9 +1,9 @@
 """Files of the Hugging Face Hub's repositories, as a cache or a program has them."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from modelrunner.errors import ModelRunnerError
+from modelrunner.frozen import replace
 from modelrunner.huggingface.files import choose, labels
 from modelrunner.oci.reference import Reference
 from modelrunner.other_stores.found import Found, FoundFile, FoundModel, Unusable

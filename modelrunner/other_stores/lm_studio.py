@@ -5,29 +5,12 @@ without it, and `~/.cache/lm-studio` of earlier versions. No digests are kept. S
 and the `lms` command.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
-from modelrunner.disk.inside import open_content
-from modelrunner.oci.digest import Digest
 from modelrunner.other_stores.found import Found, FoundFile
 from modelrunner.other_stores.hub_layout import models_of
 from modelrunner.text import file_text
-
-_POINTER = ".lmstudio-home-pointer"
-_LONGEST_PATH = 4096
-
-
-def folders(home: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:  # noqa: ARG001
-    """Where LM Studio keeps its models."""
-    try:
-        with open_content(home / _POINTER) as file:
-            named = file.content(_LONGEST_PATH).decode(errors="replace").strip()
-    except OSError:
-        named = ""
-    if named:
-        return (Path(named) / "models",)
-    return (home / ".lmstudio/models", home / ".cache/lm-studio/models")
 
 
 def find(folder: Path) -> Iterator[Found]:
@@ -43,8 +26,3 @@ def find(folder: Path) -> Iterator[Found]:
             ]
             place = repository.relative_to(folder).as_posix()
             yield from models_of(files, f"hf.co/{place}")
-
-
-def blob(folder: Path, digest: Digest) -> Path | None:  # noqa: ARG001
-    """It does not know digests."""
-    return None

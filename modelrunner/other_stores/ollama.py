@@ -10,7 +10,6 @@ names. The directory is `OLLAMA_MODELS`, `~/.ollama/models`, or the service's ow
 ollama `manifest/paths.go`, `types/model/name.go`.
 """
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -52,13 +51,6 @@ _REFUSED = {
 }
 
 
-def folders(home: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:
-    """Where Ollama keeps its models."""
-    if environ.get("OLLAMA_MODELS"):
-        return (Path(environ["OLLAMA_MODELS"]),)
-    return (home / ".ollama/models", Path("/usr/share/ollama/.ollama/models"))
-
-
 def find(folder: Path) -> Iterator[Found]:
     """What it has, by name."""
     manifests = folder / "manifests"
@@ -66,13 +58,6 @@ def find(folder: Path) -> Iterator[Found]:
         if path.is_file() and not path.name.startswith("."):
             host, namespace, name, tag = path.relative_to(manifests).parts
             yield _model(folder, path, (host, namespace, name, tag))
-
-
-def blob(folder: Path, digest: Digest) -> Path | None:
-    """The file with this digest, if it has one."""
-    path = folder / "blobs" / f"sha256-{digest.hex}"
-    # a folder that is not ours to read has nothing for us
-    return path if os.path.isfile(path) else None  # noqa: PTH113
 
 
 def _model(folder: Path, path: Path, parts: tuple[str, str, str, str]) -> Found:

@@ -2,33 +2,34 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from modelrunner.errors import ModelNotFoundError, UsageError
-from modelrunner.oci.digest import Digest
+from modelrunner.frozen import frozen
 from modelrunner.other_stores import docker_models, hf_cache, lm_studio, ollama
 from modelrunner.other_stores.found import Found, Unusable
+from modelrunner.other_stores.places import PLACES, Place
 from modelrunner.text import sanitize_line
 
 _NEAR = 12
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Program:
     """A program that keeps models.
 
     Attributes:
-        title: Its name.
-        folders: Where it keeps them, by home and environment; the first that is there counts.
+        place: Its name, and where it keeps them.
         find: What a directory has.
-        blob: The file in a directory that has a digest, as far as the program stores digests.
     """
 
-    title: str
-    folders: Callable[[Path, Mapping[str, str]], tuple[Path, ...]]
+    place: Place
     find: Callable[[Path], Iterator[Found]]
-    blob: Callable[[Path, Digest], Path | None]
+
+    @property
+    def title(self) -> str:
+        """Its name."""
+        return self.place.title
 
     def folder(self, home: Path, environ: Mapping[str, str]) -> Path:
         """Where its models are.
@@ -36,7 +37,7 @@ class Program:
         Raises:
             UsageError: Nowhere.
         """
-        places = self.folders(home, environ)
+        places = self.place.folders(home, environ)
         for place in places:
             # what may not be looked into is not there for us
             if os.path.isdir(place):  # noqa: PTH112
@@ -47,24 +48,13 @@ class Program:
         )
 
 
-def find_blob(digest: Digest, home: Path, environ: Mapping[str, str]) -> tuple[str, Path] | None:
-    """A file that some program says has this digest, and the program's name."""
-    for program in PROGRAMS.values():
-        for folder in program.folders(home, environ):
-            path = program.blob(folder, digest)
-            if path is not None:
-                return program.title, path
-    return None
-
-
-PROGRAMS = {
-    "docker": Program(
-        "Docker Model Runner", docker_models.folders, docker_models.find, docker_models.blob
-    ),
-    "hf": Program("Hugging Face cache", hf_cache.folders, hf_cache.find, hf_cache.blob),
-    "lmstudio": Program("LM Studio", lm_studio.folders, lm_studio.find, lm_studio.blob),
-    "ollama": Program("Ollama", ollama.folders, ollama.find, ollama.blob),
+_FIND = {
+    "docker": docker_models.find,
+    "hf": hf_cache.find,
+    "lmstudio": lm_studio.find,
+    "ollama": ollama.find,
 }
+PROGRAMS = {name: Program(place, _FIND[name]) for name, place in PLACES.items()}
 
 
 def pick(found: Sequence[Found], names: Sequence[str]) -> list[Found]:

@@ -6,15 +6,15 @@ registry wants to know, and never sent anywhere but to that registry and its tok
 
 import base64
 import errno
-import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from modelrunner.errors import ConfigError
+from modelrunner.frozen import field, frozen
 from modelrunner.oci.reference import DOCKER_HUB
 from modelrunner.registry import helpers
+from modelrunner.system.log import Log
 from modelrunner.text import mask, os_reason
 from modelrunner.wire import parse_object
 
@@ -27,10 +27,10 @@ _TOKEN_USER = "<token>"  # noqa: S105 - the user's name that stands for an ident
 _NOT_OURS = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
 """Errors of a file that is another user's, or no file: then there is no login in it for us."""
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Credential:
     """A user and a secret, or a token; never shown.
 
@@ -64,7 +64,7 @@ class Credentials(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OneCredential:
     """One login, for one registry: what is typed before it is stored."""
 
@@ -76,7 +76,7 @@ class OneCredential:
         return self.credential if registry == self.registry else None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Anonymous:
     """No login at all, whatever this machine has."""
 
@@ -85,7 +85,7 @@ class Anonymous:
         return None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DockerCredentials:
     """The credentials in Docker's `config.json`, and in files of the same form that others write.
 

@@ -7,11 +7,9 @@ Whatever a mirror serves is verified like anything else, so any mirror may be tr
 source, the place that has delivered is asked first the next time, and one that failed last.
 """
 
-import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Generic, Protocol, TypeVar
 
@@ -23,11 +21,13 @@ from modelrunner.errors import (
     RangesUnsupportedError,
     TransferError,
 )
+from modelrunner.frozen import frozen, replace
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.registry.source import BlobStream, Choice, Chooser, Source
+from modelrunner.system.log import Log
 
 PASSING = (AccessError, IntegrityError, ManifestNotFoundError, TransferError)
 """What one place says and another may not."""
@@ -35,7 +35,7 @@ PASSING = (AccessError, IntegrityError, ManifestNotFoundError, TransferError)
 PROVEN = 2
 """The weight of a place that alone has delivered what was wrong."""
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 
 class Named(Protocol):
@@ -181,7 +181,7 @@ def worst(failures: Sequence[ModelRunnerError]) -> ModelRunnerError:
     return failures[-1]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FallbackSource:
     """A repository, whatever it is called, that is asked by digest only."""
 

@@ -7,15 +7,15 @@ no entry.
 
 import json
 import os
-import shutil
-import signal
-import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelrunner.errors import RegistryAnswerError
 from modelrunner.wire import parse_object
+
+if TYPE_CHECKING:
+    import subprocess
 
 PATIENCE_S = 30.0
 """How long a helper is waited for; it may show a dialog to unlock a keyring."""
@@ -84,6 +84,10 @@ def erase(name: str, server: str) -> bool:
 
 
 def _ask(name: str, verb: str, given: bytes, patience_s: float) -> bytes | None:
+    # few pulls ask a helper, and together these take as long to load as half the interpreter
+    import shutil
+    import subprocess
+
     program = f"docker-credential-{name}"
     path = None if os.sep in name else shutil.which(program)
     if path is None:
@@ -131,5 +135,8 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
 
 
 def _kill(child: "subprocess.Popen[bytes]") -> None:
+    # as above
+    import signal
+
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
 from functools import cached_property
 from threading import Lock
 from typing import TYPE_CHECKING
 
 from modelrunner.errors import ModelNotFoundError, UnsupportedArtifactError
+from modelrunner.frozen import field, frozen, replace
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.hub_address import reference_at
 from modelrunner.oci.reference import ANY_REPOSITORY, HUGGING_FACE, Reference
@@ -52,7 +52,7 @@ class LanStores:
         return self._find()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Registries:
     """Every place that models may come from: registries, and mirrors of them.
 

@@ -8,8 +8,9 @@ import re
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from modelrunner.frozen import frozen
 
 _RELEASES = (Path("/etc/os-release"), Path("/usr/lib/os-release"))
 _APT_LISTS = Path("/var/lib/apt/lists")
@@ -145,7 +146,7 @@ _BEYOND_PACKAGES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class System:
     """What decides how packages are installed.
 

@@ -8,7 +8,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
 from queue import SimpleQueue
 from threading import Condition, Thread
 from threading import Event as Signal
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from modelrunner.disk.files import disk_errors, write_at
 from modelrunner.errors import DigestMismatchError, InterruptedTransferError, ModelRunnerError
 from modelrunner.events import Advanced, Event, Retrying, Skipped, Started, Verified
+from modelrunner.frozen import field, record
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest, sha256
 from modelrunner.oci.reference import Reference
@@ -62,7 +62,7 @@ class Failure(NamedTuple):
     error: Exception | None
 
 
-@dataclass(eq=False, slots=True)
+@record
 class Load:
     """What all connections share.
 

@@ -7,13 +7,13 @@ a Ctrl-C. A source without ranges gets one connection and one stream.
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 from modelrunner.disk.files import disk_errors
 from modelrunner.errors import RangesUnsupportedError, TransferError
 from modelrunner.events import Advanced, Listener, Retrying
+from modelrunner.frozen import field, frozen
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
@@ -37,7 +37,7 @@ def unread(_pieces: Pieces, _path: Path) -> None:
     """Nobody reads what arrives."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Arrived:
     """What a transfer came to.
 
@@ -54,7 +54,7 @@ class Arrived:
     origins: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Engine:
     """Fetches blobs; `open_source` gives each connection a source of its own.
 

@@ -7,7 +7,6 @@ places have delivered, once for each: an old partial may have been the reason, o
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from modelrunner.errors import (
     DigestMismatchError,
@@ -16,6 +15,7 @@ from modelrunner.errors import (
     TransferError,
 )
 from modelrunner.events import Listener, Retrying, Skipped, Started, Verified, Waiting
+from modelrunner.frozen import field, frozen
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
@@ -34,7 +34,7 @@ from modelrunner.transfer.sources import SourcePool
 _TICK_S = 0.05
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fetcher:
     """Fetches blobs of one model into one store; every connection has a source of its own."""
 

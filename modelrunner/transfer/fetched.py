@@ -1,10 +1,11 @@
 """What it took to bring a blob into the store."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from modelrunner.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fetched:
     """What came of a blob.
 

@@ -7,8 +7,9 @@ connections finish together, however fast each of them is, and few requests are 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from threading import Condition, Lock, RLock
+
+from modelrunner.frozen import field, record
 
 PIECE = 512 * 1024
 """Bytes of a piece: what the journal notes."""
@@ -30,7 +31,7 @@ _CRAWL = 4.0
 """So many times longer than usual for its last piece, and a connection is given up."""
 
 
-@dataclass(eq=False, slots=True)
+@record
 class Run:
     """Pieces `first` to `end` (exclusive) on one connection.
 

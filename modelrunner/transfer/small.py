@@ -11,10 +11,10 @@ another process brings, is left to the caller, and after a failure so is what wa
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from queue import Empty
 
 from modelrunner.events import Listener, Retrying
+from modelrunner.frozen import field, frozen
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
@@ -30,7 +30,7 @@ _TICK_S = 0.05
 _PARTING_S = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Brought:
     """What became of blobs.
 
@@ -47,7 +47,7 @@ class Brought:
     rest: list[Descriptor] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SmallBlobs:
     """Brings small blobs of one model into one store.
 

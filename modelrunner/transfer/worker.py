@@ -7,7 +7,6 @@ the others go on without it. What it could not finish it gives back.
 import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Lock, Thread
 
@@ -18,6 +17,7 @@ from modelrunner.errors import (
     RangesUnsupportedError,
     TransferError,
 )
+from modelrunner.frozen import field, record
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.reference import Reference
 from modelrunner.registry.http.retry import Backoff
@@ -58,7 +58,7 @@ _REFUSALS = 3
 """Refusals of a part in a row: no address has expired that often."""
 
 
-@dataclass(slots=True)
+@record
 class Shared:
     """What all connections of one blob share."""
 

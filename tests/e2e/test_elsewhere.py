@@ -381,7 +381,7 @@ class TestNearby:
         digest = hashlib.sha256(b"x").hexdigest()
         program = (
             "import os; from pathlib import Path; from modelrunner.oci.digest import Digest\n"
-            "from modelrunner.other_stores.programs import find_blob\n"
+            "from modelrunner.other_stores.places import find_blob\n"
             f"here = {{'OLLAMA_MODELS': {str(folder)!r}}}\n"
             f"ask = lambda: find_blob(Digest({digest!r}), Path('/nowhere'), here)\n"
             "print(ask()[0])\n"

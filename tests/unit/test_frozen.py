@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import pytest
 
-from modelrunner.frozen import field, frozen, replace
+from modelrunner.frozen import field, frozen, record, replace
 
 
 @frozen
@@ -174,3 +174,40 @@ def test_a_class_is_made_without_dataclasses() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     assert done.stdout == b"A(b=3) True False\n"
+
+
+@record
+class Changing:
+    """Something that changes."""
+
+    name: str
+    size: int = 0
+    seen: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.twice = self.size * 2
+
+
+def test_record_has_fields_that_change() -> None:
+    one, other = Changing("a", size=2), Changing("a", size=2)
+    assert (one.name, one.size, one.seen, one.twice) == ("a", 2, [], 4)
+    one.size += 1
+    one.seen.append("x")
+    assert repr(one).endswith("Changing(name='a', size=3, seen=['x'])")
+    assert other.seen == []
+    assert dataclasses.asdict(one) == {"name": "a", "size": 3, "seen": ["x"]}
+
+
+def test_record_is_equal_to_itself_alone() -> None:
+    one, other = Changing("a"), Changing("a")
+    assert one == one  # noqa: PLR0124 - the question
+    assert one != other
+    assert {one, other} == {other, one}
+    assert len({one, other}) == 2
+
+
+def test_record_is_told_of_fields_it_has_not() -> None:
+    with pytest.raises(TypeError, match="no such fields"):
+        Changing("a", colour="red")  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="needs a value for name"):
+        Changing()  # type: ignore[call-arg]

@@ -29,7 +29,7 @@ def programs(environ: Mapping[str, str]) -> Find:
     home = Path(environ.get("HOME") or "/")
 
     def find(digest: Digest) -> tuple[str, Path] | None:
-        from modelrunner.other_stores.programs import find_blob
+        from modelrunner.other_stores.places import find_blob
 
         return find_blob(digest, home, environ)
 

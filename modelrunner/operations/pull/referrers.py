@@ -4,13 +4,12 @@ It is fetched by a thread of its own while the weights arrive, within limits of 
 no failure of it is one of the pull: a registry may have no such thing, or may be broken.
 """
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from threading import Lock, Thread
 
 from modelrunner.errors import DeadlineError, ModelRunnerError, UnsupportedArtifactError
+from modelrunner.frozen import frozen, record
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
@@ -24,14 +23,15 @@ from modelrunner.oci.referrers import (
 )
 from modelrunner.registry.oci.referrers import Allowance, NotLookedAt, ReferrerPlace
 from modelrunner.store.store import Store
+from modelrunner.system.log import Log
 
 _PATIENCE_S = 1.0
 """Time after the limit in which a request may end by itself."""
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ReferrersKept:
     """What became of that which refers to a model.
 
@@ -66,7 +66,7 @@ def allowance_for(wanted: ReferrerChoice) -> Allowance:
     return Allowance(size=16 * 1024 * 1024, seconds=10.0)
 
 
-@dataclass
+@record
 class ReferrerFetch:
     """What refers to one model, on its way into the store; `start`, then `finish`.
 
@@ -87,12 +87,13 @@ class ReferrerFetch:
     wanted: ReferrerChoice
     allowance: Allowance
     is_asked_for: bool = False
-    _found: list[Referrer] = field(default_factory=list, init=False)
-    _left_out: str | None = field(default=None, init=False)
-    _problem: str | None = field(default=None, init=False)
-    _lock: Lock = field(default_factory=Lock, init=False, repr=False)
-    _is_over: bool = field(default=False, init=False)
-    _thread: Thread = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._found: list[Referrer] = []
+        self._left_out: str | None = None
+        self._problem: str | None = None
+        self._lock = Lock()
+        self._is_over = False
 
     def start(self) -> None:
         """Begin in a thread of its own."""

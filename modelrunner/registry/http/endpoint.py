@@ -1,11 +1,11 @@
 """Where a registry is: its address on the network, and how it may be spoken to."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from modelrunner.errors import ConfigError
+from modelrunner.frozen import field, frozen, record
 from modelrunner.net import is_loopback
 from modelrunner.oci.reference import DOCKER_HUB
 from modelrunner.registry.settings import ClientCertificate, RegistrySettings
@@ -14,7 +14,7 @@ _ADDRESSES = {DOCKER_HUB: "registry-1.docker.io"}
 _MIRROR_HINT = "write docker.io=https://mirror.example.com, without user and password"
 
 
-@dataclass(slots=True)
+@record
 class Guess:
     """How a server on this machine is spoken to, until it has shown what it speaks.
 
@@ -30,7 +30,7 @@ class Guess:
     settled: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Endpoint:
     """One address of a registry, or of a mirror of it.
 

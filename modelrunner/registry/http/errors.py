@@ -11,7 +11,6 @@ from modelrunner.errors import (
 )
 from modelrunner.registry.http.direct.link import BrokenAnswerError, InvalidAnswerError
 from modelrunner.registry.http.responses import proxy_login
-from modelrunner.system.packages import certificates_advice
 from modelrunner.text import sanitize_line
 
 _LIBRARIES = ("http", "urllib3", "socket", "ssl", "encodings")
@@ -113,6 +112,9 @@ def translate(  # noqa: PLR0911 - a table
     if isinstance(error, known.ReadTimeoutError | TimeoutError):
         return InterruptedTransferError(f"{label}: no data received, timed out")
     if "CA certificate bundle" in text:
+        # a shell's words are for those who are told them
+        from modelrunner.system.packages import certificates_advice
+
         return RegistryUnavailableError(
             f"{label}: {text[:1].lower()}{text[1:]}", hint=certificates_advice()
         )

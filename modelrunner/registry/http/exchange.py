@@ -5,7 +5,6 @@ does not become http, and some addresses are not followed at all (see `destinati
 answered only where the registry itself asks. Trying again is up to the caller.
 """
 
-import logging
 import math
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +24,7 @@ from modelrunner.registry.http.errors import network_errors
 from modelrunner.registry.http.responses import BODY_LIMIT
 from modelrunner.registry.http.tokens import Form, Headers, Tokens
 from modelrunner.registry.proxies import is_resolved_here
+from modelrunner.system.log import Log
 from modelrunner.wire import parse_json
 
 CONNECT_TIMEOUT_S = 15.0
@@ -32,7 +32,7 @@ READ_TIMEOUT_S = 30.0
 _PROBE_S = 3.0
 _MAX_REDIRECTS = 8
 _REDIRECTS = (301, 302, 303, 307, 308)
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 
 def _endless() -> float:

@@ -5,26 +5,32 @@ jitter, so that many clients do not come back at once; a registry that names a t
 is obeyed, up to a limit.
 """
 
-import logging
 import math
-import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 from modelrunner.errors import DeadlineError, TransferError
+from modelrunner.frozen import field, frozen
+from modelrunner.system.log import Log
 
 Result = TypeVar("Result")
 OnRetry = Callable[[TransferError, int, float], None]
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
+
+
+def _uniform(least: float, most: float) -> float:
+    # nothing is waited for where all goes well
+    import random
+
+    return random.uniform(least, most)  # noqa: S311 - a wait
 
 
 def _unheard(_error: TransferError, _attempt: int, _delay: float) -> None:
     pass
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Backoff:
     """How patient to be.
 
@@ -48,7 +54,7 @@ class Backoff:
     allowed_s: float | None = None
     on_retry: OnRetry = field(default=_unheard, repr=False)
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
-    uniform: Callable[[float, float], float] = field(default=random.uniform, repr=False)
+    uniform: Callable[[float, float], float] = field(default=_uniform, repr=False)
 
     def delay(self, attempt: int, error: TransferError) -> float | None:
         """Seconds to wait after the `attempt`-th failure (from 1), None to give up."""

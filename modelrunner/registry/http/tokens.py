@@ -4,19 +4,19 @@ Source: the distribution project's token specification, and RFC 7235 for the hea
 """
 
 import base64
-import logging
 import math
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from modelrunner.errors import RegistryAnswerError, UnauthorizedError
+from modelrunner.frozen import field, frozen
 from modelrunner.registry.credentials import Credential
 from modelrunner.registry.http.destinations import check_realm, check_redirect
 from modelrunner.registry.http.endpoint import Endpoint
 from modelrunner.registry.http.responses import error_for
+from modelrunner.system.log import Log
 from modelrunner.text import mask
 from modelrunner.wire import LARGEST
 
@@ -29,7 +29,7 @@ _DEFAULT_LIFETIME_S = 60
 _EARLY_S = 10
 _MOST_SCOPES = 20
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 Form = dict[str, str | list[str]]
 Ask = Callable[[str, str, Form, Mapping[str, str]], tuple[int, Mapping[str, str], object]]
@@ -37,7 +37,7 @@ Ask = Callable[[str, str, Form, Mapping[str, str]], tuple[int, Mapping[str, str]
 headers and the parsed JSON body (or the raw bytes where it is none)."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Challenge:
     """One way that a registry offers to log in."""
 
@@ -45,7 +45,7 @@ class Challenge:
     parameters: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Token:
     """An Authorization header and when to stop using it (monotonic seconds)."""
 

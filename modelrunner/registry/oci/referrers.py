@@ -8,10 +8,8 @@ A registry may list things without end. What may be a signature is looked at fir
 time are limited, see `Allowance`.
 """
 
-import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from itertools import chain
 from urllib.parse import urlencode
@@ -24,6 +22,7 @@ from modelrunner.errors import (
     TransferError,
     UnsupportedArtifactError,
 )
+from modelrunner.frozen import frozen, replace
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import MAX_BYTES, Index, Manifest
@@ -43,6 +42,7 @@ from modelrunner.registry.http.responses import next_page
 from modelrunner.registry.http.retry import Backoff
 from modelrunner.registry.http.tokens import Headers
 from modelrunner.registry.oci.source import OciRegistry
+from modelrunner.system.log import Log
 
 LIST_BYTES = 8 * 1024 * 1024
 """Bytes of the list that are read."""
@@ -57,12 +57,11 @@ BLOB_LIMIT = 2 * 1024 * 1024
 _FIRST = 16
 """Listed referrers that are looked at before cosign's tags: most signatures are among them."""
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 _Listed = dict[Digest, tuple[str, Descriptor]]
 
 
-@dataclass
 class Allowance:
     """How much may be spent on what refers to one model, in all places together.
 
@@ -72,14 +71,17 @@ class Allowance:
         clock: For tests.
     """
 
-    size: int = 64 * 1024 * 1024
-    seconds: float = 60.0
-    clock: Callable[[], float] = field(default=time.monotonic, repr=False)
-    _spent: int = field(default=0, init=False)
-    _begun: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._begun = self.clock()
+    def __init__(
+        self,
+        size: int = 64 * 1024 * 1024,
+        seconds: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.size = size
+        self.seconds = seconds
+        self.clock = clock
+        self._spent = 0
+        self._begun = clock()
 
     @property
     def deadline(self) -> float:
@@ -105,7 +107,7 @@ class Allowance:
         return None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NotLookedAt:
     """Referrers that were left out, since there are too many of them.
 
@@ -124,7 +126,7 @@ class NotLookedAt:
         return f"only {self.looked_at} of {total} referrers were read: limit of {self.limit}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ReferrerPlace:
     """A registry that may keep signatures of a model, and what the model is called there."""
 

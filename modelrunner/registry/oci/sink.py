@@ -1,7 +1,6 @@
 """An OCI registry as a sink: blobs and manifests go up."""
 
 from contextlib import suppress
-from dataclasses import dataclass
 
 from modelrunner.errors import (
     IntegrityError,
@@ -9,6 +8,7 @@ from modelrunner.errors import (
     RegistryAnswerError,
     RequestTooLargeError,
 )
+from modelrunner.frozen import record
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest
@@ -24,7 +24,7 @@ CHUNK = 16 * 1024 * 1024
 """Bytes of a chunk: below what proxies usually take, above what registries ask for at least."""
 
 
-@dataclass
+@record
 class _Found:
     """What was found out about a registry: known to all connections to it.
 

@@ -7,11 +7,11 @@ request, or piece by piece; after a request that broke, the registry may report 
 import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import urlsplit, urlunsplit
 
 from modelrunner.errors import MalformedManifestError, ModelRunnerError, RegistryAnswerError
+from modelrunner.frozen import record
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest
 from modelrunner.registry.http.connections import Response
@@ -33,7 +33,7 @@ ErrorOf = Callable[[Response], ModelRunnerError]
 """The error that an unexpected answer stands for."""
 
 
-@dataclass
+@record
 class Session:
     """One upload.
 
