@@ -22,9 +22,9 @@ from modelrunner.registry.source import Source
 from modelrunner.store.journal import Journal
 from modelrunner.transfer.budget import Budget
 from modelrunner.transfer.hasher import FrontHasher
-from modelrunner.transfer.limits import DISTANT_S, WORTH_MANY, Growth
+from modelrunner.transfer.limits import DISTANT_S, Growth
 from modelrunner.transfer.pieces import PIECE, Pieces
-from modelrunner.transfer.worker import Shared, Worker, more_comes_than_is_read
+from modelrunner.transfer.worker import RequestNext, Shared, Worker, more_comes_than_is_read
 
 _TICK_S = 0.05
 _QUICK_TICK_S = 0.01
@@ -60,7 +60,8 @@ class Engine:
 
     `budget` is how many connections there may be, together with those of other transfers;
     `on_pieces` is called with what arrives and its file, for who reads it meanwhile. `in_order`
-    keeps connections close together, so that the front gets on as fast as the whole.
+    keeps connections close together, so that the front gets on as fast as the whole. `request_next`
+    makes a request that `open_source` gives the answer to.
     """
 
     reference: Reference
@@ -71,6 +72,7 @@ class Engine:
     piece: int = PIECE
     on_pieces: OnPieces = unread
     in_order: bool = False
+    request_next: RequestNext | None = None
 
     def fill(
         self,
@@ -115,6 +117,7 @@ class Engine:
                 self.budget.throttle,
                 self.backoff,
                 self.open_source,
+                self._requests_next(),
             )
             resumed = pieces.done_bytes()
             try:
@@ -127,6 +130,12 @@ class Engine:
             # a stream without ranges brings everything again
             resumed = 0
         return Arrived(digest, descriptor.size - resumed, resumed, dict(shared.origins))
+
+    def _requests_next(self) -> RequestNext | None:
+        """None where that would be one connection more than the user allows, or too fast."""
+        limits = self.budget.limits
+        allowed = limits.connections is None and limits.rate is None
+        return self.request_next if allowed else None
 
     def _transfer(self, shared: Shared) -> None:
         workers: list[Worker] = []
@@ -159,8 +168,6 @@ class Engine:
             self._check(workers, pieces)
             if shared.arriving:
                 growth.stay_with_one()
-            elif shared.latency_s >= DISTANT_S and pieces.size - done >= WORTH_MANY:
-                growth.join_distant()
             shared.connections = growth.expected
             granted = self._staff(shared, workers, growth.wanted)
             for worker in workers:
@@ -181,7 +188,10 @@ class Engine:
         # where answers are short, it is the next one that is waited for
         ample = shared.cut.bytes is None and more_comes_than_is_read(workers)
         blocks = sum(worker.blocks for worker in flowing)
-        growth.observe(time.monotonic(), shared.received, count, ample=ample, blocks=blocks)
+        distant = shared.latency_s >= DISTANT_S
+        growth.observe(
+            time.monotonic(), shared.received, count, ample=ample, blocks=blocks, distant=distant
+        )
 
     def _staff(self, shared: Shared, workers: list[Worker], wanted: int) -> int:
         """Starts connections, as many as are wanted, have something to do, and may be had.

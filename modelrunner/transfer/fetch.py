@@ -164,6 +164,7 @@ class Fetcher:
                 self.piece,
                 self.on_pieces,
                 self.in_order,
+                lambda part: self.sources.request_next(self.reference, descriptor, part, wrong),
             )
             arrived = engine.fill(
                 descriptor,

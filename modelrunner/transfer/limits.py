@@ -12,7 +12,7 @@ _FASTER = 1.15
 _FAST = 150e6
 """Bytes a second of one connection that so many of would be more than a machine can take."""
 _PROBE_S, _LONG_PROBE_S = 0.01, 0.05
-_PROBE_BLOCKS = 5
+_PROBE_BLOCKS, _DISTANT_BLOCKS = 5, 2
 """Reads after which it shows whether more comes than is read."""
 _AMPLE_S = 0.25
 _SILENCE_S = 0.25
@@ -20,8 +20,6 @@ _CATCH_UP_S = 0.25
 _BLOCK_S = 0.025
 DISTANT_S = 0.02
 """Seconds that an answer takes from a server that is far away, or from one behind it."""
-WORTH_MANY = MOST_CONNECTIONS * 8 * 1024 * 1024
-"""Bytes for which many connections are made to such a server before there is anything to judge."""
 
 _LEAST_CUT = 256 * 1024
 """Bytes of answers that are always cut there which are worth a request of their own."""
@@ -104,21 +102,11 @@ class Growth:
         self._alone = 0.0
         self._ample_since: float | None = None
         self._reduced = False
-        self._distant = False
 
     @property
     def expected(self) -> int:
         """How many connections there may come to be: what each of them takes on leaves room."""
         return self.wanted if self.settled or self.ample else self._most
-
-    def join_distant(self) -> None:
-        """The server is far away, and there is much to come: as many as may be are made at once.
-
-        One connection comes up to speed in several times the latency, so that after a look at it
-        there would be as many anyway.
-        """
-        if not self.settled and not self._distant:
-            self.wanted, self.settled, self._distant = self._most, True, True
 
     def stay_with_one(self) -> None:
         """One connection is enough, whatever comes."""
@@ -132,6 +120,7 @@ class Growth:
         *,
         ample: bool = False,
         blocks: int | None = None,
+        distant: bool = False,
     ) -> None:
         """Account for the bytes that came; may change `wanted`.
 
@@ -141,6 +130,8 @@ class Growth:
             flowing: How many connections deliver; None for all that are wanted.
             ample: Whether more comes than this machine takes.
             blocks: In how many reads they came; None for enough of them.
+            distant: Whether the server is so far away that few reads are enough to see: one
+                connection comes up to speed in several times the latency.
         """
         self.ample = ample
         if self._reduce(now) or self.settled:
@@ -154,7 +145,7 @@ class Growth:
             return
         begun, bytes_then = self._since
         window = _PROBE_S if self.wanted == 1 else self._window_s
-        if blocks is not None and blocks < _PROBE_BLOCKS:
+        if blocks is not None and blocks < (_DISTANT_BLOCKS if distant else _PROBE_BLOCKS):
             window = _LONG_PROBE_S
         if now - begun < window:
             return

@@ -15,7 +15,7 @@ PIECE = 512 * 1024
 """Bytes of a piece: what the journal notes."""
 
 _PATIENCE_S = 1.0
-_SHARE = 0.75
+_SHARE, _FIRST = 0.75, 0.4
 _LEAST = 8 * 1024 * 1024
 """So many bytes are worth a request of their own, where there is more to do."""
 _WORTH, _ENOUGH = 4, 100
@@ -164,7 +164,9 @@ class Pieces:
             # bounded: a number already
             least = min(int(share), _LEAST // self.piece)
             # bounded: a number already
-            most = max(1, least, int(share if connections == 1 else _SHARE * share))
+            part = 1.0 if connections == 1 else _SHARE * self._early(connections)
+            # bounded: a number already
+            most = max(1, least, int(part * share))
             if meanwhile is not None and connections > 1:
                 largest = _LEAST // self.piece
                 most = max(most, min(largest, _WORTH * meanwhile // self.piece))
@@ -279,6 +281,13 @@ class Pieces:
                     with other.writing:
                         other.lost, other.end = True, other.first
             run.first, run.end, run.reached, run.reading = 0, self.count, 0, 0
+
+    def _early(self, connections: int) -> float:
+        """How much of its share a run gets while others are not there yet.
+
+        The first runs end one after the other from the front on, so that it is hashed meanwhile.
+        """
+        return min(1.0, _FIRST + (1 - _FIRST) * len(self._runs) / connections)
 
     def _is_far_ahead(self, connections: int) -> bool:
         """Whether what is waiting lies so far behind the front that the front is to get on first.

@@ -19,8 +19,11 @@ from modelrunner.oci.reference import Reference
 from modelrunner.registry.source import BlobStream, Source
 from modelrunner.transfer.budget import CancelledError
 
-_BlobPart = tuple[Digest, int | None]
-"""A blob from its start, and the end of what was requested."""
+_MOST_AHEAD = 4
+"""Requests ahead at a time, beside the connections that deliver."""
+
+_BlobPart = tuple[Digest, int, int | None]
+"""A blob, and the start and the end of what was requested."""
 
 
 class SourcePool:
@@ -37,6 +40,7 @@ class SourcePool:
         self._ahead: dict[_BlobPart, _Ahead] = {}
         self._lock = Lock()
         self._closed = False
+        self._refused = False
 
     def take(self) -> Source:
         """Return a source of the caller's own, until it closes it."""
@@ -44,13 +48,43 @@ class SourcePool:
 
     def request_ahead(self, reference: Reference, descriptor: Descriptor, stop: int | None) -> None:
         """Request a blob from its start to `stop`, and do not wait for the answer."""
-        ahead = _Ahead(self._open_source, reference, descriptor, stop)
-        self._ahead[descriptor.digest, stop] = ahead
-        ahead.start()
+        self._start(_Ahead(self._open_source, reference, descriptor, 0, stop))
+
+    def request_next(
+        self,
+        reference: Reference,
+        descriptor: Descriptor,
+        part: tuple[int, int],
+        wrong: Mapping[str, int],
+    ) -> None:
+        """Request a part that is read soon, unless others are on their way, or one was refused.
+
+        Args:
+            reference: The model.
+            descriptor: The blob.
+            part: The first byte, and the one after the last.
+            wrong: Places that may have delivered wrong bytes.
+        """
+
+        def take() -> Source:
+            source = self._take()
+            source.distrust(wrong)
+            return source
+
+        if not self._refused and len(self._ahead) < _MOST_AHEAD:
+            self._start(_Ahead(take, reference, descriptor, *part))
 
     def requested(self, descriptor: Descriptor, offset: int, stop: int | None) -> "_Ahead | None":
-        """Return the request for this part that was made ahead; each is given once."""
-        return None if offset else self._ahead.pop((descriptor.digest, stop), None)
+        """Return the request for this part that was made ahead; each is given once.
+
+        Where it fails somewhere in a blob, None is returned, and no other is made: what a server
+        refuses to one connection more may be had by those that there are.
+        """
+        ahead = self._ahead.pop((descriptor.digest, offset, stop), None)
+        if ahead is None or offset == 0 or ahead.is_answered():
+            return ahead
+        self._refused = True
+        return None
 
     def give_back(self, source: Source) -> None:
         """Keep a source for the next one that is needed."""
@@ -76,6 +110,13 @@ class SourcePool:
     def __exit__(self, *_error: object) -> None:
         self.close()
 
+    def _start(self, ahead: "_Ahead") -> None:
+        with self._lock:
+            if self._closed:
+                return
+            self._ahead[ahead.part] = ahead
+            ahead.start()
+
     def _take(self) -> Source:
         with self._lock:
             if self._idle:
@@ -91,11 +132,13 @@ class _Ahead(Thread):
         open_source: Callable[[], Source],
         reference: Reference,
         descriptor: Descriptor,
+        offset: int,
         stop: int | None,
     ) -> None:
         super().__init__(name="ahead", daemon=True)
+        self.part: _BlobPart = (descriptor.digest, offset, stop)
         self._open_source = open_source
-        self._wanted = (reference, descriptor, 0, stop)
+        self._wanted = (reference, descriptor, offset, stop)
         self._stack = ExitStack()
         self._found: tuple[Source, BlobStream] | None = None
         self._error: BaseException | None = None
@@ -119,6 +162,11 @@ class _Ahead(Thread):
                         self._found, self._stack = (source, stream), stack.pop_all()
         if source is not None and self._found is None:
             source.close()
+
+    def is_answered(self) -> bool:
+        """Wait for the answer; whether it has come."""
+        self.join()
+        return self._found is not None
 
     def answer(self) -> tuple[Source, BlobStream, ExitStack]:
         """Wait for the answer; the stack ends it. Raises what the request has."""

@@ -24,7 +24,7 @@ from modelrunner.registry.http.retry import Backoff
 from modelrunner.registry.source import BlobStream, Source
 from modelrunner.store.journal import Journal
 from modelrunner.transfer.hasher import BLOCK, FrontHasher
-from modelrunner.transfer.limits import CutLength, Throttle
+from modelrunner.transfer.limits import DISTANT_S, CutLength, Throttle
 from modelrunner.transfer.pieces import Pieces, Run
 
 _SMALLEST = 64 * 1024
@@ -58,6 +58,13 @@ _REFUSALS = 3
 """Refusals of a part in a row: no address has expired that often."""
 
 
+_LEAD = 1.25
+"""Times as early as its answer takes, the next run is requested."""
+
+RequestNext = Callable[[tuple[int, int]], None]
+"""Requests a part of the blob, and does not wait for the answer."""
+
+
 @record
 class Shared:
     """What all connections of one blob share."""
@@ -72,6 +79,7 @@ class Shared:
     throttle: Throttle
     backoff: Backoff
     open_source: Callable[[], Source]
+    request_next: RequestNext | None = None
     stop: Event = field(default_factory=Event)
     lock: Lock = field(default_factory=Lock)
     received: int = 0
@@ -103,6 +111,7 @@ class Worker(Thread):
         self._buffer: bytearray | None = bytearray(_SHARED_BLOCK)
         self._block = min(_SHARED_BLOCK, shared.throttle.block or _SMALLEST)
         self._run: Run | None = None
+        self._next: tuple[Run, int] | None = None
         self._renewals = 0
         self._speed = 0.0
         self._cuts, self._share = 0, 1.0
@@ -120,6 +129,8 @@ class Worker(Thread):
         except BaseException as exc:  # noqa: BLE001 - raised where the transfer is watched
             self.error = exc
         finally:
+            if self._next is not None:
+                self._shared.pieces.give_back(self._next[0], time.monotonic())
             with self._shared.pieces.changed:
                 self._shared.pieces.changed.notify_all()
 
@@ -146,8 +157,8 @@ class Worker(Thread):
         shared, pieces = self._shared, self._shared.pieces
         while not (self._is_over() or pieces.complete):
             now = time.monotonic()
-            meanwhile = self._meanwhile()
-            run = pieces.claim(shared.connections, now, meanwhile)
+            run, requested = self._requested(now)
+            run = run or pieces.claim(shared.connections, now, self._meanwhile(self._speed))
             run = run or pieces.steal(now, shared.latency_s)
             if run is None:
                 with pieces.changed:
@@ -155,7 +166,7 @@ class Worker(Thread):
                 continue
             self._run = run
             try:
-                self._finish(source, run)
+                self._finish(source, run, requested)
             finally:
                 now = time.monotonic()
                 self._run, self._speed = None, run.speed(now)
@@ -164,17 +175,49 @@ class Worker(Thread):
     def _is_over(self) -> bool:
         return self.surplus or self._shared.stop.is_set()
 
-    def _meanwhile(self) -> int | None:
+    def _meanwhile(self, speed: float) -> int | None:
         """The bytes that could come while an answer is waited for, as far as that is known."""
         # bounded: a product of two measured numbers
-        return int(self._shared.latency_s * self._speed) or None
+        return int(self._shared.latency_s * speed) or None
 
-    def _finish(self, source: Source, run: Run) -> None:
-        """Brings a run to its end, taking up what breaks off; each byte more is a fresh start."""
+    def _requested(self, now: float) -> tuple[Run | None, int | None]:
+        """The run that was requested ahead, and the end of the request; None where none was."""
+        if self._next is None:
+            return None, None
+        (run, stop), self._next = self._next, None
+        # its speed is judged from here on
+        run.began = now
+        return run, stop
+
+    def _request_next(self, run: Run) -> None:
+        """Requests the next run while the last of this one comes: nobody waits for its answer."""
+        shared, pieces = self._shared, self._shared.pieces
+        if shared.request_next is None or self._next is not None or shared.latency_s < DISTANT_S:
+            return
+        now = time.monotonic()
+        speed = run.speed(now)
+        end = min(run.end * pieces.piece, pieces.size)
+        if end - run.reached > self._block + _LEAD * shared.latency_s * speed:
+            return
+        following = pieces.claim(shared.connections, now, self._meanwhile(speed))
+        if following is not None:
+            stop = self._end_of_request(following)
+            self._next = following, stop
+            shared.request_next((following.reached, stop))
+
+    def _finish(self, source: Source, run: Run, requested: int | None) -> None:
+        """Brings a run to its end, taking up what breaks off; each byte more is a fresh start.
+
+        Args:
+            source: This connection's.
+            run: The run.
+            requested: Where a request ends that was made for it already.
+        """
         shared = self._shared
         failures, furthest, breaks = 0, run.reached, 0
         while shared.pieces.next_block(run, 1) and not self._is_over():
-            begun, asked = run.reached, self._end_of_request(run)
+            begun, asked = run.reached, requested or self._end_of_request(run)
+            requested = None
             try:
                 self._fetch(source, run, asked)
                 self._note_answer(run, begun, asked)
@@ -245,7 +288,7 @@ class Worker(Thread):
             self._stream = stream
             shared.arriving = shared.arriving or stream.arriving
             took = time.monotonic() - asked if stream.latency_s is None else stream.latency_s
-            self._note_latency(took)
+            shared.latency_s = min(took, shared.latency_s or took)
             try:
                 if shared.stop.is_set():
                     # whoever breaks connections off has been here before there was a stream
@@ -253,15 +296,6 @@ class Worker(Thread):
                 self._drain(stream, run, stream.place or source.name, stop)
             finally:
                 self._stream = None
-
-    def _note_latency(self, took: float) -> None:
-        shared = self._shared
-        first = not shared.latency_s
-        shared.latency_s = min(took, shared.latency_s or took)
-        if first:
-            # whether the server is far away decides how many connections there are
-            with shared.pieces.changed:
-                shared.pieces.changed.notify_all()
 
     def _drain(self, stream: BlobStream, run: Run, place: str, stop: int | None) -> None:
         shared, pieces = self._shared, self._shared.pieces
@@ -289,6 +323,7 @@ class Worker(Thread):
                 shared.received += count
                 shared.origins[place] = shared.origins.get(place, 0) + count
             self._finish_pieces(run)
+            self._request_next(run)
             shared.throttle.take(count)
 
     def _room(self) -> bytearray:

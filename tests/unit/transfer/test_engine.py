@@ -12,6 +12,7 @@ from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
 from modelrunner.registry.http.retry import NO_RETRY
+from modelrunner.registry.source import BlobStream
 from modelrunner.transfer.budget import Budget
 from modelrunner.transfer.engine import Engine
 from modelrunner.transfer.limits import Limits
@@ -145,3 +146,46 @@ def test_a_signal_that_comes_while_a_connection_is_started_ends_the_transfer(tmp
         pytest.raises(SystemExit, match="143"),
     ):
         engine.fill(BLOB, file, tmp_path / "x.journal", ignore)
+
+
+class FarAway:
+    """A source whose answers take long, as it says."""
+
+    name = "registry"
+
+    def __init__(self):
+        self.opened = []
+
+    @contextmanager
+    def open_blob(self, reference, descriptor, start, stop):
+        self.opened.append((start, stop))
+        at = start
+
+        def fill(view):
+            nonlocal at
+            count = min(len(view), stop - at)
+            view[:count] = bytes(count)
+            at += count
+            return count
+
+        yield BlobStream(start, fill, latency_s=0.05)
+
+    def close(self):
+        pass
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("limits", [Limits(), Limits(connections=8), Limits(rate=10**9)])
+def test_next_run_of_a_server_that_is_far_away_is_requested_before_the_last_ends(tmp_path, limits):
+    size, source, ahead = 64 * PIECE, FarAway(), []
+    blob = Descriptor("application/octet-stream", Digest.of(bytes(size)), size)
+    engine = Engine(
+        Reference.parse("ai/m:1"), lambda: source, ignore, Budget(limits), NO_RETRY, PIECE,
+        request_next=ahead.append,
+    )  # fmt: skip
+    with (tmp_path / "x.partial").open("w+b") as file:
+        arrived = engine.fill(blob, file, tmp_path / "x.journal", ignore)
+    assert arrived.digest == blob.digest
+    # not where that may be one connection, or some bytes, more than is allowed
+    assert bool(ahead) == (limits == Limits())
+    assert set(ahead) <= set(source.opened)

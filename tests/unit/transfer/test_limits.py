@@ -107,25 +107,12 @@ def test_silent_connection_is_joined_by_a_few():
     assert found[-1] == 4
 
 
-def test_server_that_is_far_away_gets_all_connections_before_any_speed_is_seen():
+@pytest.mark.parametrize(("distant", "wanted"), [(False, 1), (True, MOST_CONNECTIONS)])
+def test_server_that_is_far_away_gets_all_connections_after_few_reads(distant, wanted):
     growth = Growth(None)
-    growth.observe(0.0, 0)
-    growth.join_distant()
-    assert (growth.wanted, growth.settled) == (MOST_CONNECTIONS, True)
-
-
-def test_line_that_is_faster_than_this_machine_gets_one_again_however_far_the_server_is():
-    growth = Growth(None)
-    for step in range(20):
-        growth.join_distant()
-        growth.observe(step * 0.05, step * 50_000_000, ample=True)
-    assert growth.wanted == 1
-
-
-def test_server_that_is_far_away_gets_no_more_than_allowed():
-    growth = Growth(3)
-    growth.join_distant()
-    assert growth.wanted == 3
+    growth.observe(0.01, 65_536, 1, blocks=1, distant=distant)
+    growth.observe(0.025, 200_000, 1, blocks=2, distant=distant)
+    assert growth.wanted == wanted
 
 
 MIB = 1024 * 1024

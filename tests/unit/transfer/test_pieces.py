@@ -41,6 +41,12 @@ def test_connections_share_what_is_to_come():
     assert [(run.first, run.end) for run in runs if run] == [(0, 2), (2, 3), (3, 4), (4, 5)]
 
 
+def test_first_runs_end_one_after_the_other_from_the_front_on():
+    pieces = Pieces(2000 * PIECE)
+    runs = [pieces.claim(8, 0.0) for _ in range(8)]
+    assert [run.end - run.first for run in runs if run] == [75, 85, 94, 102, 107, 111, 113, 113]
+
+
 def test_one_connection_asks_once_for_all_that_is_to_come():
     size, piece = 64 * 1024 * 1024, 512 * 1024
     alone = Pieces(size, [], piece).claim(1, 0.0, meanwhile=piece // 100)
@@ -215,7 +221,7 @@ def test_an_idle_connection_takes_what_somebody_waits_for_and_another_would_reac
 def test_runs_are_short_where_the_front_is_read_meanwhile():
     size = 2000 * PIECE
     runs = [Pieces(size, in_order=in_order).claim(4, 0.0) for in_order in (False, True)]
-    assert [run.end - run.first for run in runs if run] == [375, 15]
+    assert [run.end - run.first for run in runs if run] == [150, 15]
 
 
 def test_nobody_runs_far_ahead_of_a_slow_front():

@@ -38,6 +38,9 @@ class Asked:
         finally:
             self.open -= 1
 
+    def distrust(self, places):
+        self.distrusted = places
+
     def close(self):
         self.closed.set()
 
@@ -112,3 +115,46 @@ def test_request_ahead_that_fails_fails_where_the_answer_is_needed(made):
         with asking.open_blob(REFERENCE, BLOB):
             assert failing[1].asked == [(0, None)]
     assert failing[0].closed.is_set()
+
+
+def test_next_parts_are_requested_over_sources_that_are_free(pool, made):
+    with pool:
+        asking, free = pool.take(), pool.take()
+        free.close()
+        pool.request_next(REFERENCE, BLOB, (1, 3), {"mirror": 1})
+        with asking.open_blob(REFERENCE, BLOB, 1, 3) as stream:
+            assert stream.place == "from 1 to 3"
+        asking.close()
+    assert [source.asked for source in made] == [[], [(1, 3)]]
+    assert made[1].distrusted == {"mirror": 1}
+    assert all(source.closed.is_set() and source.open == 0 for source in made)
+
+
+def test_no_more_than_four_parts_are_requested_ahead(pool, made):
+    with pool:
+        for number in range(1, 7):
+            pool.request_next(REFERENCE, BLOB, (number, number + 1), {})
+        asking = pool.take()
+        for number in range(1, 5):
+            with asking.open_blob(REFERENCE, BLOB, number, number + 1):
+                pass
+        asking.close()
+    assert sorted(part for source in made for part in source.asked) == [
+        (1, 2),
+        (2, 3),
+        (3, 4),
+        (4, 5),
+    ]
+
+
+def test_next_part_that_is_refused_is_asked_for_by_who_reads_it_and_no_other_is_requested(made):
+    sources = [Asked(), Asked(RegistryUnavailableError("too many connections"))]
+    with SourcePool(iter(sources).__next__) as pool:
+        asking = pool.take()
+        pool.request_next(REFERENCE, BLOB, (1, 3), {})
+        with asking.open_blob(REFERENCE, BLOB, 1, 3):
+            pass
+        pool.request_next(REFERENCE, BLOB, (3, 4), {})
+        asking.close()
+    assert [source.asked for source in sources] == [[(1, 3)], [(1, 3)]]
+    assert all(source.closed.is_set() for source in sources)
