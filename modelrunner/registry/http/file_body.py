@@ -4,6 +4,11 @@
 more than for the network. Here the body is a sequence of slices. Our connections hand a slice to
 the kernel where they are plain (`sendfile`: the bytes are never copied into this process); others,
 those through a proxy for one, iterate over its bytes.
+
+To a registry on this machine, `sendfile` only leaves the work to the registry: that copies page by
+page what is in no cache, in between hashing, and has one processor for one upload. There the bytes
+are copied here, in blocks that stay in a cache: the registry then has less to do for each byte than
+this process has more.
 """
 
 import os
@@ -19,6 +24,9 @@ from modelrunner.registry.source import Framed, Outflow
 
 PIECE = 1024 * 1024
 """Bytes that are read at once where the kernel cannot send a file by itself."""
+
+_NEAR_PIECE = PIECE // 4
+"""Bytes of a block on this machine: as many as the cache of one processor holds twice."""
 
 _SLICE = 8 * PIECE
 """Bytes between two reports of progress."""
@@ -167,7 +175,10 @@ class FileSlice:
         self._count = count
 
     def __iter__(self) -> Iterator[memoryview]:
-        buffer = memoryview(bytearray(min(PIECE, self._count)))
+        return self._pieces(PIECE)
+
+    def _pieces(self, most: int) -> Iterator[memoryview]:
+        buffer = memoryview(bytearray(min(most, self._count)))
         offset, end = self._offset, self._offset + self._count
         while offset < end:
             count = self._read(buffer[: end - offset], offset)
@@ -177,7 +188,7 @@ class FileSlice:
             offset += count
 
     def send(self, connection: socket) -> None:
-        """Send it over a connection: by the kernel where nothing is encrypted on the way.
+        """Send it over a connection: by the kernel where it leaves the machine as it is.
 
         Raises:
             CorruptStoreError: The file has become shorter.
@@ -186,6 +197,9 @@ class FileSlice:
         if hasattr(connection, "getpeercert"):
             # it encrypts what it sends
             for piece in self:
+                connection.sendall(piece)
+        elif _is_near(connection):
+            for piece in self._pieces(_NEAR_PIECE):
                 connection.sendall(piece)
         elif connection.sendfile(self._file, self._offset, self._count) != self._count:
             raise _shorter(self._file)
@@ -197,6 +211,15 @@ class FileSlice:
         block = self._file.read(len(buffer))
         buffer[: len(block)] = block
         return len(block)
+
+
+def _is_near(connection: socket) -> bool:
+    """Whether a connection ends on this machine: at the address where it begins."""
+    try:
+        return bool(connection.getpeername()[:1] == connection.getsockname()[:1])
+    except OSError:
+        # the other side is gone, which is for whoever sends to find out
+        return False
 
 
 def _shorter(file: FileIO) -> CorruptStoreError:
