@@ -1,13 +1,17 @@
 """What commands that push share: progress, and the lines about what was sent."""
 
+from typing import TYPE_CHECKING
+
 from modelrunner.cli.context import Context
 from modelrunner.cli.progress.select import progress
 from modelrunner.oci.reference import Reference
-from modelrunner.operations.package.image import ModelImage, image_of
 from modelrunner.operations.package.push import Pushed
 from modelrunner.store.store import StoredModel
 from modelrunner.transfer.limits import Limits
 from modelrunner.units import counted, format_size
+
+if TYPE_CHECKING:
+    from modelrunner.operations.package.image import ModelImage
 
 
 def push_model(
@@ -32,8 +36,11 @@ def push_image(
     name: Reference,
     target: Reference,
     limits: Limits | None = None,
-) -> tuple[Pushed, ModelImage]:
+) -> tuple[Pushed, "ModelImage"]:
     """Push a model as a container image, with progress of its reading and of its upload."""
+    # most pushes are of the artifact as it is
+    from modelrunner.operations.package.image import image_of
+
     # before all of it is read
     context.require_network("push")
     with progress(context.console, verb="hashing") as listener:
@@ -43,7 +50,7 @@ def push_image(
     return pushed, image
 
 
-def platforms_to_list(image: ModelImage) -> list[dict[str, str]]:
+def platforms_to_list(image: "ModelImage") -> list[dict[str, str]]:
     """Return the images for each platform as JSON has them."""
     return [
         {"platform": str(each.platform), "digest": str(each.manifest.digest)}

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from modelrunner.errors import (
     CorruptStoreError,
@@ -18,13 +18,15 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference, match_id
 from modelrunner.oci.referrers import Referrer, ReferrerChoice, taken_along
-from modelrunner.operations.package.image import ModelImage
 from modelrunner.operations.package.push_blobs import BlobPusher, Contents, StoredContents
 from modelrunner.operations.package.push_referrers import PushedReferrers, push_referrers
 from modelrunner.registry.http.retry import Backoff
 from modelrunner.registry.source import Framed, Sink
 from modelrunner.store.store import Store, StoredModel, missing
 from modelrunner.transfer.limits import Limits
+
+if TYPE_CHECKING:
+    from modelrunner.operations.package.image import ModelImage
 
 _MOST_SIBLINGS = 8
 """Repositories that a blob is asked for at most before it is sent."""
@@ -146,7 +148,7 @@ class Pusher:
         skipped = manifest.total_bytes - uploaded
         return Pushed(reference, str(manifest.digest), uploaded, skipped, kept)
 
-    def push_image(self, image: ModelImage, reference: Reference) -> Pushed:
+    def push_image(self, image: "ModelImage", reference: Reference) -> Pushed:
         """Sends the image of a model: blobs first, then each platform's manifest, the name last.
 
         Raises:
