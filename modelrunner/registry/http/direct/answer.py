@@ -14,6 +14,7 @@ _CONTINUE, _SWITCHING, _OK = 100, 101, 200
 _EMPTY = (204, 304)
 _STATUS = 3
 _MOST_HEADERS = 200
+_MOST_INTERIM = 20
 _HEX = frozenset(b"0123456789abcdefABCDEF")
 _LONGEST_SIZE = 16
 """Digits of a chunk's size: one of 64 bits has as many."""
@@ -89,7 +90,7 @@ class Answer:
         self.chunked = False
         if method == "HEAD" or status in _EMPTY:
             self._left = 0
-        elif "transfer-encoding" in headers:
+        elif headers.get("transfer-encoding", "identity").lower() != "identity":
             self.chunked = (
                 headers["transfer-encoding"].rpartition(",")[2].strip().lower() == "chunked"
             )
@@ -214,7 +215,7 @@ class Answer:
 
 def _head(link: Link) -> tuple[int, int, Headers]:
     """Status, minor version and headers of an answer, after those that only say it will come."""
-    while True:
+    for _interim in range(_MOST_INTERIM):
         first, *lines = link.read_head().decode("latin-1").split("\n")
         version, _, rest = first.partition(" ")
         digits = rest.strip().partition(" ")[0]
@@ -225,6 +226,7 @@ def _head(link: Link) -> tuple[int, int, Headers]:
             raise InvalidAnswerError("the answer has too many headers")
         if status >= _OK or status == _SWITCHING:
             return status, int(version.strip() != "HTTP/1.0"), _headers(lines)
+    raise InvalidAnswerError("the answer never begins")
 
 
 def _headers(lines: list[str]) -> Headers:

@@ -6,6 +6,7 @@ from the socket into the caller's own.
 
 import select
 import socket
+from time import monotonic
 from weakref import ref
 
 _HELD = 64 * 1024
@@ -58,10 +59,16 @@ class Link:
     def read_head(self) -> bytes:
         """Return the lines up to an empty one, without their last end.
 
+        A server may take its time until it begins; from then on all of them come in the time that
+        the socket has for one byte, or a server that sends them one by one would hold us for days.
+
         Raises:
             BrokenAnswerError: The connection ends before that.
             InvalidAnswerError: They are too long.
+            TimeoutError: They take too long.
         """
+        longest_s = self.sock.gettimeout()
+        begun: float | None = None
         while True:
             begin = self._begin
             found = [at for end in _ENDS if (at := self._held.find(end, begin, self._end)) >= 0]
@@ -69,6 +76,10 @@ class Link:
                 at = min(found)
                 self._begin = at + (3 if self._held.startswith(_ENDS[0], at) else 2)
                 return bytes(self._held[begin:at])
+            if longest_s is not None and self._begin < self._end:
+                begun = monotonic() if begun is None else begun
+                if monotonic() - begun > longest_s:
+                    raise TimeoutError("timed out")
             self._more()
 
     def read_line(self) -> bytes:

@@ -1,10 +1,12 @@
 """Answers of HTTP/1.1 as servers write them, byte for byte, and what is none."""
 
+import itertools
 import socket
 import threading
 
 import pytest
 
+from modelrunner.registry.http.direct import link
 from modelrunner.registry.http.direct.answer import Answer
 from modelrunner.registry.http.direct.link import BrokenAnswerError, InvalidAnswerError, Link
 
@@ -188,6 +190,27 @@ def test_what_says_that_an_answer_will_come_is_passed_over(wire):
     )
     answer = wire.answer("PUT")
     assert (answer.status, dict(answer.headers)) == (201, {"content-length": "0"})
+
+
+def test_answer_that_is_announced_without_end_is_invalid(wire):
+    wire.say(b"HTTP/1.1 100 Continue\r\n\r\n" * 30)
+    with pytest.raises(InvalidAnswerError, match="never begins"):
+        wire.answer()
+
+
+def test_head_that_drips_is_not_waited_for(wire, monkeypatch):
+    # each look at the clock is six seconds later, and the socket waits ten for a byte
+    clock = itertools.count(step=6)
+    monkeypatch.setattr(link, "monotonic", lambda: float(next(clock)))
+    wire.say(*bytewise(b"HTTP/1.1 200 OK"))
+    with pytest.raises(TimeoutError, match="timed out"):
+        wire.answer()
+
+
+def test_body_in_an_encoding_that_is_none_has_its_length(wire):
+    wire.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\nContent-Length: 2\r\n\r\nhi")
+    answer = wire.answer()
+    assert (answer.chunked, answer.read()) == (False, b"hi")
 
 
 def test_bytes_that_nobody_asked_for_end_the_connection(wire):
