@@ -89,7 +89,34 @@ def read_content(path: Path, limit: int) -> bytes:
         FileNotFoundError: As `open` does.
         OSError: It cannot be read, or is not a regular file (EINVAL).
     """
-    handle = os.open(path, _FLAGS["read"] | _ALWAYS & ~_NOFOLLOW)
+    return _read(path, _FLAGS["read"] | _ALWAYS & ~_NOFOLLOW, limit)
+
+
+def read_small(path: Path | str, limit: int) -> bytes:
+    """The first bytes of a file, opened as `open_inside` does: for many small files, one by one.
+
+    Raises:
+        FileNotFoundError: As `open` does.
+        OSError: It cannot be read, is a link (ELOOP), or is not a regular file (EINVAL).
+    """
+    return _read(path, _FLAGS["read"] | _ALWAYS, limit)
+
+
+def make_new(path: str) -> int:
+    """Make a file inside a directory that others may write to; its handle, for both ways.
+
+    It is regular, empty and has one name, since nothing was there: there is nothing to look at.
+    For many small files, in directories that are not for a group: see `is_for_a_group`.
+
+    Raises:
+        FileExistsError: Anything is there, a link to nothing included.
+        OSError: It cannot be made.
+    """
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _ALWAYS, 0o666)
+
+
+def _read(path: Path | str, flags: int, limit: int) -> bytes:
+    handle = os.open(path, flags)
     try:
         found = os.fstat(handle)
         _require_file(found, path, "read")
@@ -125,7 +152,7 @@ def open_inside(path: Path, access: Access, *, private: bool = False) -> InsideF
     file = _checked(handle, path, access)
     if private:
         _keep_from_others(file)
-    elif made and _is_for_a_group(path.parent):
+    elif made and is_for_a_group(path.parent):
         _let_the_group(handle)
     return file
 
@@ -145,7 +172,7 @@ def _checked(handle: int, path: Path, access: Access) -> InsideFile:
     return file
 
 
-def _require_file(found: os.stat_result, path: Path, access: Access) -> None:
+def _require_file(found: os.stat_result, path: Path | str, access: Access) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, "it is not a regular file", str(path))
     if access in ("change", "update", "append") and found.st_nlink > 1:
@@ -185,7 +212,7 @@ def make_directory(path: Path) -> None:
             raise
         require_own_link(path)
     else:
-        if _is_for_a_group(path.parent):
+        if is_for_a_group(path.parent):
             with suppress(OSError):
                 path.chmod(path.stat().st_mode | _GROUP_DIRECTORY)
 
@@ -204,7 +231,8 @@ def require_own_link(path: Path) -> None:
         raise OSError(errno.ELOOP, "it is a symbolic link that another user owns", str(path))
 
 
-def _is_for_a_group(directory: Path) -> bool:
+def is_for_a_group(directory: Path) -> bool:
+    """Whether what is made in a directory is for its group, whatever the umask."""
     mode = directory.stat().st_mode
     return bool(mode & stat.S_ISGID and mode & stat.S_IWGRP)
 

@@ -92,6 +92,14 @@ def try_lock(file: InsideFile) -> bool:
     return True
 
 
+def lock_new(handle: int) -> bool:
+    """Lock a file that was just made, by its handle; False where `try_lock` has to see to it.
+
+    That is where another process was faster, or the file system has no locks of the usual kind.
+    """
+    return _lock_new(handle)
+
+
 class _Table:
     """Who in this process holds which file, where the file system cannot know."""
 
@@ -174,6 +182,13 @@ if os.name == "posix":
             if not _lock_description(file, mode, wait=wait):
                 _without_locks(file, mode, wait=wait)
 
+    def _lock_new(handle: int) -> bool:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
+
     def _lock_description(file: InsideFile, mode: Mode, *, wait: bool) -> bool:
         """Locks the open file description; False where that is not supported."""
         command = _OFD[wait]
@@ -198,6 +213,9 @@ if os.name == "posix":
         return True
 
 else:  # pragma: no cover - Windows has byte ranges and no shared form
+
+    def _lock_new(handle: int) -> bool:  # noqa: ARG001
+        return False
 
     def _lock(file: InsideFile, mode: Mode, *, wait: bool) -> None:  # noqa: ARG001
         import msvcrt

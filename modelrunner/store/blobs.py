@@ -33,7 +33,7 @@ from modelrunner.store.stamps import hash_file, is_stamped, look, remove_stamp, 
 
 # late imports: what reads blobs loads nothing that writes them
 if TYPE_CHECKING:
-    from modelrunner.store.writer import BlobWriter
+    from modelrunner.store.writer import BlobWriter, NewFiles
 
 State = Literal["absent", "damaged", "good"]
 
@@ -87,12 +87,12 @@ class BlobStore:
         """Whether a blob is there and right: by its stamp, else by hashing it."""
         path = self.path(descriptor.digest)
         try:
-            size = path.stat().st_size
+            found = path.stat()
         except FileNotFoundError:
             return "absent"
-        if size != descriptor.size:
+        if found.st_size != descriptor.size:
             return "damaged"
-        if is_stamped(self._layout, descriptor.digest):
+        if is_stamped(self._layout, descriptor.digest, found):
             return "good"
         return self.deep_state(descriptor)
 
@@ -179,11 +179,13 @@ class BlobStore:
 
     def partial_bytes(self, descriptor: Descriptor) -> int:
         """How much of an absent blob is here from an earlier try."""
-        journal = self._layout.journal(descriptor.digest)
         try:
-            size = self._layout.partial(descriptor.digest).stat().st_size
+            # as text: one of thousands
+            partial = f"{self._layout.ingest}/{descriptor.digest.hex}.partial"
+            size = os.stat(partial).st_size  # noqa: PTH116
         except FileNotFoundError:
             return 0
+        journal = self._layout.journal(descriptor.digest)
         if journal.exists():
             from modelrunner.store.journal import noted_bytes
 
@@ -283,6 +285,12 @@ class BlobStore:
                 raise
             with disk_errors(partial):
                 self._publish(file, partial, descriptor.digest, settled=not one_of_many)
+
+    def new_files(self) -> "NewFiles":
+        """What makes the files of many small blobs of which nothing is there yet."""
+        from modelrunner.store.writer import NewFiles
+
+        return NewFiles(self._layout)
 
     def settle(self) -> None:
         """Makes the names of blobs last through a power cut, see `arrival`.

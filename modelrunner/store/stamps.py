@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from modelrunner.disk.files import write_lightly
-from modelrunner.disk.inside import open_content, read_inside
+from modelrunner.disk.inside import make_new, open_content, read_inside, read_small
 from modelrunner.oci.digest import Digest, sha256
 from modelrunner.store.layout import Layout
 
@@ -28,7 +28,11 @@ _COPIES = 16
 
 def look(path: Path) -> str:
     """What a file looks like from outside, as one line."""
-    status = path.stat()
+    return looks(path.stat())
+
+
+def looks(status: os.stat_result) -> str:
+    """What a file looks like, from what the system says of it, see `look`."""
     device = _lasting(status.st_dev)
     return f"{device} {status.st_ino} {status.st_size} {status.st_mtime_ns}"
 
@@ -42,16 +46,35 @@ def write_stamp(layout: Layout, digest: Digest, looked: str) -> None:
         write_lightly(layout.stamp(digest), looked.encode(), tidy=False)
 
 
+def write_new_stamp(layout: Layout, digest: Digest, looked: str) -> None:
+    """Like `write_stamp`, in the fewest steps where there is no stamp yet.
+
+    One that is half written, by a process that was killed, looks like no file.
+    """
+    path = f"{layout.stamps}/{digest.hex}"
+    try:
+        handle = make_new(path)
+    except OSError:
+        write_stamp(layout, digest, looked)
+        return
+    try:
+        with suppress(OSError):
+            os.write(handle, looked.encode())
+    finally:
+        os.close(handle)
+
+
 def remove_stamp(layout: Layout, digest: Digest) -> None:
     """Forgets how the blob looked; if the store may be written."""
     with suppress(OSError):
         layout.stamp(digest).unlink()
 
 
-def is_stamped(layout: Layout, digest: Digest) -> bool:
-    """Whether the blob looks as it did when it was hashed."""
+def is_stamped(layout: Layout, digest: Digest, found: os.stat_result | None = None) -> bool:
+    """Whether the blob looks as it did when it was hashed; `found` is what it is known to be."""
     try:
-        return read_inside(layout.stamp(digest), 200) == look(layout.blob(digest)).encode()
+        stamp = read_small(f"{layout.stamps}/{digest.hex}", 200)
+        return stamp == looks(found or layout.blob(digest).stat()).encode()
     except OSError:
         # no stamp, or none that can be read
         return False

@@ -7,17 +7,25 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import TracebackType
 from typing import IO
 
 from modelrunner.disk.clones import copy_data
-from modelrunner.disk.files import disk_errors, temporary_beside
-from modelrunner.disk.inside import InsideFile, open_inside
-from modelrunner.disk.lock import lock, try_lock
+from modelrunner.disk.files import disk_error, disk_errors, flush, is_of_disk, temporary_beside
+from modelrunner.disk.inside import (
+    READ_ONLY,
+    InsideFile,
+    is_for_a_group,
+    make_new,
+    open_inside,
+)
+from modelrunner.disk.lock import lock, lock_new, try_lock
 from modelrunner.errors import DigestMismatchError, SizeMismatchError
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.store.hashing import SideHash
-from modelrunner.store.stamps import CHUNK
+from modelrunner.store.layout import Layout
+from modelrunner.store.stamps import CHUNK, looks, write_new_stamp
 
 
 class BlobWriter:
@@ -118,6 +126,111 @@ class BlobWriter:
                 expected=str(self._descriptor.digest),
                 got=str(got),
             )
+
+
+class NewFiles:
+    """Makes the files of many small blobs: one that is new needs the fewest looks at the disk."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._of_a_group = False
+        self._journals: set[str] = set()
+        # what cannot be looked at is said where it is used
+        with suppress(OSError):
+            # asked once, and not for each of thousands
+            self._of_a_group = is_for_a_group(layout.ingest) or is_for_a_group(layout.stamps)
+            with os.scandir(layout.ingest) as entries:
+                self._journals = {each.name for each in entries if each.name.endswith(".journal")}
+
+    def make(self, digest: Digest) -> "NewFile | None":
+        """A new file for a blob, locked for this process; to be used as a context manager.
+
+        None where the usual way, `BlobStore.arrival`, has to be gone: the blob or a part of it is
+        there, another process brings it, or the store is not a usual one.
+        """
+        name = digest.hex
+        partial, path = f"{self._layout.ingest}/{name}.partial", f"{self._layout.blobs}/{name}"
+        # in a directory of a group each new file has to be for the group
+        if self._of_a_group or f"{name}.journal" in self._journals:
+            return None
+        try:
+            handle = make_new(partial)
+        except OSError:
+            return None
+        try:
+            if (
+                lock_new(handle)
+                # as in `locked_file`: whoever was faster may have named or removed it by now
+                and os.path.samestat(os.lstat(partial), os.fstat(handle))
+                and not os.access(path, os.F_OK)
+            ):
+                made = NewFile(handle, self._layout, digest, partial, path)
+                handle = -1
+                return made
+        except OSError:
+            pass
+        finally:
+            if handle >= 0:
+                os.close(handle)
+        return None
+
+
+class NewFile:
+    """A file in which a small blob arrives from its front; leaving it in peace names the blob.
+
+    What `BlobStore.arrival` promises holds here too, but that the name lasts: `BlobStore.settle`
+    sees to that, for many. There is no journal: whatever is there is the front of the blob.
+
+    Attributes:
+        handle: Of the open file, for reading and writing.
+        partial: Its path.
+    """
+
+    __slots__ = ("_digest", "_layout", "_path", "handle", "partial")
+
+    def __init__(
+        self, handle: int, layout: Layout, digest: Digest, partial: str, path: str
+    ) -> None:
+        self.handle = handle
+        self.partial = partial
+        self._path = path
+        self._layout = layout
+        self._digest = digest
+
+    def __enter__(self) -> "NewFile":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if error is None:
+                self._publish()
+            elif (
+                isinstance(error, DigestMismatchError | SizeMismatchError)
+                or os.fstat(self.handle).st_blocks == 0
+            ):
+                os.unlink(self.partial)  # noqa: PTH108 - as text: one of thousands
+        except OSError as exc:
+            if not is_of_disk(exc) or isinstance(exc, FileNotFoundError):
+                raise
+            raise disk_error(exc, Path(self.partial)) from exc
+        finally:
+            # which frees the lock: nobody else has had a hand in the file until now
+            os.close(self.handle)
+
+    def _publish(self) -> None:
+        flush(self.handle)
+        found = os.fstat(self.handle)
+        # where the owner and the file system let it, see `make_read_only`
+        with suppress(OSError):
+            os.fchmod(self.handle, READ_ONLY)
+        # replaces a damaged blob in the same step
+        os.replace(self.partial, self._path)  # noqa: PTH105 - as text: one of thousands
+        write_new_stamp(self._layout, self._digest, looks(found))
 
 
 @contextmanager

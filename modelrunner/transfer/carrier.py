@@ -6,14 +6,15 @@ after it has delivered is taken up where it ended; whatever else goes wrong is l
 
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
+from pathlib import Path
 from queue import SimpleQueue
 from threading import Condition, Thread
 from threading import Event as Signal
 from typing import TYPE_CHECKING, NamedTuple
 
-from modelrunner.disk.files import disk_errors, write_at
+from modelrunner.disk.files import disk_error, is_of_disk, write_at
 from modelrunner.errors import DigestMismatchError, InterruptedTransferError, ModelRunnerError
 from modelrunner.events import Advanced, Event, Retrying, Skipped, Started, Verified
 from modelrunner.frozen import field, record
@@ -22,6 +23,7 @@ from modelrunner.oci.digest import Digest, sha256
 from modelrunner.oci.reference import Reference
 from modelrunner.registry.source import BlobStream, Source
 from modelrunner.store.blobs import Arrival, BlobStore
+from modelrunner.store.writer import NewFiles
 from modelrunner.transfer.fetched import NOTHING, Fetched
 from modelrunner.transfer.limits import CutLength, Throttle
 from modelrunner.transfer.worker import AT_ONCE_S, BREAKS, WORTH
@@ -73,6 +75,7 @@ class Load:
         open_source: Gives each connection a source of its own.
         throttle: Lets bytes through.
         pending: Blobs that nobody has begun.
+        files: Makes the files of blobs of which nothing is there.
         failed: Those that did not come; where there is one, no further one is begun.
         taken: Those that another process brings.
         news: For the thread that watches.
@@ -91,6 +94,7 @@ class Load:
     open_source: Callable[[], Source]
     throttle: Throttle
     pending: deque[Descriptor]
+    files: NewFiles
     failed: list[Failure] = field(default_factory=list)
     taken: list[Descriptor] = field(default_factory=list)
     news: SimpleQueue[News] = field(default_factory=SimpleQueue)
@@ -178,6 +182,7 @@ class Carrier(Thread):
         self._view = memoryview(bytearray(BLOCK))
         self._stream: BlobStream | None = None
         self._events: list[Event] = []
+        self._reached = 0
         self.error: BaseException | None = None
 
     def run(self) -> None:
@@ -203,14 +208,13 @@ class Carrier(Thread):
         self._events = []
         failure: Failure | None = Failure(entry, None)
         try:
-            with load.blobs.arrival(entry, _refuse, one_of_many=True) as arrival:
-                fetched = NOTHING if arrival is None else self._fill(source, entry, arrival)
+            fetched = self._brought(source, entry)
             digest = str(entry.digest)
-            if arrival is None:
+            if fetched is None:
                 self._events.append(Skipped(digest, entry.size, load.titles[entry.digest]))
             else:
                 self._events.append(Verified(digest, entry.size))
-            load.news.put(News(tuple(self._events), entry, fetched))
+            load.news.put(News(tuple(self._events), entry, fetched or NOTHING))
             failure = None
         except _OthersError:
             load.taken.append(entry)
@@ -223,31 +227,42 @@ class Carrier(Thread):
         finally:
             load.end(entry, failure)
 
-    def _fill(self, source: Source, entry: Descriptor, arrival: Arrival) -> Fetched:
+    def _brought(self, source: Source, entry: Descriptor) -> Fetched | None:
+        """Brings a blob and names it; None where it already exists."""
+        new = self._load.files.make(entry.digest)
+        if new is not None:
+            with new:
+                return self._fill(source, entry, new.handle, new.partial, 0, sha256())
+        with self._load.blobs.arrival(entry, _refuse, one_of_many=True) as arrival:
+            if arrival is None:
+                return None
+            hashed = sha256()
+            resumed = self._recover(entry, arrival, hashed)
+            handle, place = arrival.file.fileno(), str(arrival.partial)
+            return self._fill(source, entry, handle, place, resumed, hashed)
+
+    def _fill(
+        self,
+        source: Source,
+        entry: Descriptor,
+        handle: int,
+        partial: str,
+        resumed: int,
+        hashed: "hashlib._Hash",
+    ) -> Fetched:
         """Brings what is missing of a blob, which has no name yet."""
         load, digest = self._load, str(entry.digest)
-        hashed = sha256()
-        resumed = reached = self._recover(entry, arrival, hashed)
+        self._reached = resumed
         self._events.append(Started(digest, entry.size, resumed, load.titles[entry.digest]))
         origins: dict[str, int] = {}
         failures, breaks = 0, 0
-        while reached < entry.size:
-            begun, stop = reached, load.stop_of(entry, reached)
+        while self._reached < entry.size:
+            begun, stop = self._reached, load.stop_of(entry, self._reached)
             try:
-                with closing(self._blocks(source, entry, reached, stop)) as blocks:
-                    for place, block in blocks:
-                        with disk_errors(arrival.partial):
-                            write_at(arrival.file.fileno(), block, reached)
-                        hashed.update(block)
-                        reached += len(block)
-                        origins[place] = origins.get(place, 0) + len(block)
-                        self._events.append(Advanced(digest, entry.size, reached))
-                        if reached < entry.size:
-                            self._tell(entry)
-                        load.throttle.take(len(block))
-                load.note_answer(reached - begun, stop - begun)
+                self._take(source, entry, stop, (handle, partial, hashed, origins))
+                load.note_answer(self._reached - begun, stop - begun)
             except InterruptedTransferError as exc:
-                came = reached - begun
+                came = self._reached - begun
                 load.note_answer(came, stop - begun)
                 failures = 1 if came else failures + 1
                 breaks = breaks + 1 if came < WORTH else 0
@@ -255,9 +270,9 @@ class Carrier(Thread):
                     raise
                 # a server or a proxy that cuts answers: it delivers, so nothing is waited for
                 self._events.append(Retrying(digest, exc.message, failures, AT_ONCE_S))
-        got = Digest(hashed.hexdigest())
-        if got != entry.digest:
-            raise DigestMismatchError(f"expected {entry.digest}, got {got}")
+        got = hashed.hexdigest()
+        if got != entry.digest.hex:
+            raise DigestMismatchError(f"expected {entry.digest}, got {Digest(got)}")
         return Fetched(entry.size - resumed, resumed, origins)
 
     def _recover(self, entry: Descriptor, arrival: Arrival, hashed: "hashlib._Hash") -> int:
@@ -277,36 +292,63 @@ class Carrier(Thread):
             reached += count
         return reached
 
-    def _blocks(
-        self, source: Source, entry: Descriptor, offset: int, stop: int
-    ) -> Generator[tuple[str, memoryview], None, None]:
-        """A part of a blob: the place that each block is from, and the block.
+    def _take(
+        self,
+        source: Source,
+        entry: Descriptor,
+        stop: int,
+        to: "tuple[int, str, hashlib._Hash, dict[str, int]]",
+    ) -> None:
+        """Takes a part of a blob, from where it is to where the request ends.
+
+        Args:
+            source: Who has it.
+            entry: The blob.
+            stop: Where the request ends.
+            to: The open file, its path, what hashes, and how much each place has delivered.
 
         Raises:
             InterruptedTransferError: It breaks off.
         """
-        load = self._load
-        with source.open_blob(load.reference, entry, offset, stop) as stream:
+        load, (handle, partial, hashed, origins) = self._load, to
+        with source.open_blob(load.reference, entry, self._reached, stop) as stream:
             self._stream = stream
+            place = stream.place or source.name
             try:
-                while offset < stop:
+                while self._reached < stop:
                     if load.stopped:
                         # whoever breaks connections off may have been here before the stream
                         raise _EndedError
-                    view = self._view[: min(load.block, stop - offset)]
-                    load.note_ready(stream.waiting(), len(view))
+                    view = self._view[: min(load.block, stop - self._reached)]
+                    if len(view) >= _AMPLE:
+                        load.note_ready(stream.waiting(), len(view))
                     count = stream.readinto(view)
                     if load.stopped:
                         raise _EndedError
                     if not count:
                         raise InterruptedTransferError(
-                            f"connection lost: blob {entry.digest.short} stopped at {offset} of "
-                            f"{entry.size} bytes"
+                            f"connection lost: blob {entry.digest.short} stopped at "
+                            f"{self._reached} of {entry.size} bytes"
                         )
-                    offset += count
-                    yield stream.place or source.name, view[:count]
+                    self._keep(handle, partial, view[:count])
+                    hashed.update(view[:count])
+                    self._reached += count
+                    origins[place] = origins.get(place, 0) + count
+                    self._events.append(Advanced(str(entry.digest), entry.size, self._reached))
+                    if self._reached < entry.size:
+                        self._tell(entry)
+                    load.throttle.take(count)
             finally:
                 self._stream = None
+
+    def _keep(self, handle: int, partial: str, block: memoryview) -> None:
+        """Writes a block where the blob has got to."""
+        try:
+            write_at(handle, block, self._reached)
+        except OSError as exc:
+            if not is_of_disk(exc) or isinstance(exc, FileNotFoundError):
+                raise
+            raise disk_error(exc, Path(partial)) from exc
 
     def _tell(self, entry: Descriptor) -> None:
         """Says what there is to say before the blob is here."""

@@ -90,6 +90,7 @@ class SmallBlobs:
             self.open_source,
             self.budget.throttle,
             deque(entries),
+            self.blobs.new_files(),
         )
         carriers: list[Carrier] = []
         fetched: list[Fetched] = []

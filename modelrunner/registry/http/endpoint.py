@@ -180,8 +180,11 @@ class Endpoint:
 
     def current(self, url: str) -> str:
         """The same address, by the scheme that is spoken by now."""
+        # as it is with almost every request: the address need not be taken apart
+        if self.guess is None or url.startswith(f"{self.guess.scheme}://{self.authority}/"):
+            return url
         parts = urlsplit(url)
-        if self.guess is None or parts.netloc != self.authority:
+        if parts.netloc != self.authority:
             return url
         return parts._replace(scheme=self.guess.scheme).geturl()
 

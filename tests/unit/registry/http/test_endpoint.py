@@ -89,3 +89,14 @@ def test_mirror_never_sees_the_login_of_the_registry():
 def test_place_is_called_by_the_name_that_people_know():
     assert Endpoint.of_registry("docker.io").label == "docker.io"
     assert Endpoint.of_mirror("docker.io", "https://m.example/x").label == "https://m.example/x"
+
+
+def test_address_follows_what_is_spoken_by_now_where_it_is_of_this_registry():
+    endpoint = Endpoint.of_registry("localhost:5000")
+    assert endpoint.current("http://localhost:5000/v2/") == "http://localhost:5000/v2/"
+    assert endpoint.guess is not None
+    endpoint.guess.scheme = "https"
+    assert endpoint.current("http://localhost:5000/v2/a?b=c") == "https://localhost:5000/v2/a?b=c"
+    assert endpoint.current("https://localhost:5000/v2/") == "https://localhost:5000/v2/"
+    assert endpoint.current("http://localhost:5000.example/") == "http://localhost:5000.example/"
+    assert Endpoint.of_registry("ghcr.io").current("http://a/b") == "http://a/b"
