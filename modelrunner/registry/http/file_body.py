@@ -7,8 +7,8 @@ those through a proxy for one, iterate over its bytes.
 
 To a registry on this machine, `sendfile` only leaves the work to the registry: that copies page by
 page what is in no cache, in between hashing, and has one processor for one upload. There the bytes
-are copied here, in blocks that stay in a cache: the registry then has less to do for each byte than
-this process has more.
+are copied here, in blocks that stay in a cache, as long as there is a second processor for each
+upload: where all of them are busy, the copy is what the others wait for.
 """
 
 import os
@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from io import FileIO
 from socket import socket
+from threading import Lock
 from typing import NamedTuple
 
 from modelrunner.disk.inside import open_content
@@ -27,6 +28,9 @@ PIECE = 1024 * 1024
 
 _NEAR_PIECE = PIECE // 4
 """Bytes of a block on this machine: as many as the cache of one processor holds twice."""
+
+_SPARE = (os.cpu_count() or 1) // 2
+"""Uploads that have two processors each: one for the registry, and one to copy for it."""
 
 _SLICE = 8 * PIECE
 """Bytes between two reports of progress."""
@@ -198,11 +202,13 @@ class FileSlice:
             # it encrypts what it sends
             for piece in self:
                 connection.sendall(piece)
-        elif _is_near(connection):
-            for piece in self._pieces(_NEAR_PIECE):
-                connection.sendall(piece)
-        elif connection.sendfile(self._file, self._offset, self._count) != self._count:
-            raise _shorter(self._file)
+        else:
+            with _going as others:
+                if others < _SPARE and _is_near(connection):
+                    for piece in self._pieces(_NEAR_PIECE):
+                        connection.sendall(piece)
+                elif connection.sendfile(self._file, self._offset, self._count) != self._count:
+                    raise _shorter(self._file)
 
     def _read(self, buffer: memoryview, offset: int) -> int:
         if hasattr(os, "preadv"):
@@ -211,6 +217,27 @@ class FileSlice:
         block = self._file.read(len(buffer))
         buffer[: len(block)] = block
         return len(block)
+
+
+class _Going:
+    """The slices that are being sent, by all threads."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._count = 0
+
+    def __enter__(self) -> int:
+        """Count one more; how many others there are."""
+        with self._lock:
+            self._count += 1
+            return self._count - 1
+
+    def __exit__(self, *_error: object) -> None:
+        with self._lock:
+            self._count -= 1
+
+
+_going = _Going()
 
 
 def _is_near(connection: socket) -> bool:
