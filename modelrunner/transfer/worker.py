@@ -192,18 +192,32 @@ class Worker(Thread):
     def _request_next(self, run: Run) -> None:
         """Requests the next run while the last of this one comes: nobody waits for its answer."""
         shared, pieces = self._shared, self._shared.pieces
-        if shared.request_next is None or self._next is not None or shared.latency_s < DISTANT_S:
+        if shared.request_next is None or not self._is_to_request() or self._before_next(run) > 0:
             return
         now = time.monotonic()
-        speed = run.speed(now)
-        end = min(run.end * pieces.piece, pieces.size)
-        if end - run.reached > self._block + _LEAD * shared.latency_s * speed:
-            return
-        following = pieces.claim(shared.connections, now, self._meanwhile(speed))
+        following = pieces.claim(shared.connections, now, self._meanwhile(run.speed(now)))
         if following is not None:
             stop = self._end_of_request(following)
             self._next = following, stop
             shared.request_next((following.reached, stop))
+
+    def _is_to_request(self) -> bool:
+        shared = self._shared
+        if shared.request_next is None or self._next is not None:
+            return False
+        return shared.latency_s >= DISTANT_S
+
+    def _before_next(self, run: Run) -> int:
+        """The bytes of a run that come before the next one is requested; negative after that."""
+        pieces = self._shared.pieces
+        lead = _LEAD * self._shared.latency_s * run.speed(time.monotonic())
+        # bounded: a product of measured numbers
+        return min(run.end * pieces.piece, pieces.size) - run.reached - int(lead)
+
+    def _next_read(self, run: Run, end: int) -> int:
+        """The bytes to read at once."""
+        most = min(self._block, end - run.reached)
+        return fitting_read(most, self._before_next(run)) if self._is_to_request() else most
 
     def _finish(self, source: Source, run: Run, requested: int | None) -> None:
         """Brings a run to its end, taking up what breaks off; each byte more is a fresh start.
@@ -300,9 +314,7 @@ class Worker(Thread):
     def _drain(self, stream: BlobStream, run: Run, place: str, stop: int | None) -> None:
         shared, pieces = self._shared, self._shared.pieces
         end = pieces.size if stop is None else stop
-        while not self.surplus and (
-            wanted := pieces.next_block(run, min(self._block, end - run.reached))
-        ):
+        while not self.surplus and (wanted := pieces.next_block(run, self._next_read(run, end))):
             buffer = self._buffer = self._room()
             view = memoryview(buffer)
             ready = stream.waiting()
@@ -368,6 +380,19 @@ def more_comes_than_is_read(workers: Iterable[Worker]) -> bool:
     """
     reading = [worker.ample for worker in workers if worker.flowing and worker.is_alive()]
     return sum(reading) > _AMPLE_SHARE * len(reading)
+
+
+def fitting_read(most: int, before: int) -> int:
+    """How many bytes to read where the next run is requested before this one ends.
+
+    A larger read would have it requested earlier: what comes of it meanwhile is in memory alone,
+    and lost with the process.
+
+    Args:
+        most: The bytes of a block.
+        before: Those that come before the request is due; none or fewer where it is.
+    """
+    return min(most, max(before, _SMALLEST)) if before > 0 else most
 
 
 def fitting_block(block: int, count: int, took: float, *, enough: bool, alone: bool) -> int:

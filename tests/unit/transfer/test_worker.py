@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from modelrunner.transfer.limits import Throttle
-from modelrunner.transfer.worker import Worker, fitting_block, more_comes_than_is_read
+from modelrunner.transfer.worker import Worker, fitting_block, fitting_read, more_comes_than_is_read
 
 KIB, MIB = 1024, 1024 * 1024
 
@@ -56,3 +56,11 @@ def test_connections_that_have_ended_say_nothing_of_what_comes_now():
     finally:
         go_on.set()
         open_.join()
+
+
+@pytest.mark.parametrize(
+    ("before", "read"),
+    [(8 * MIB, MIB), (300 * KIB, 300 * KIB), (5 * KIB, 64 * KIB), (0, MIB), (-MIB, MIB)],
+)
+def test_a_read_ends_where_the_next_run_is_to_be_requested(before, read):
+    assert fitting_read(MIB, before) == read
