@@ -180,7 +180,7 @@ def _as_sent(url: str) -> Address:
     """An address in parts, with what cannot be sent as it is written encoded.
 
     Raises:
-        LocationValueError: It is none.
+        LocationValueError: The address is invalid.
     """
     # few addresses need it
     from urllib3.exceptions import LocationParseError
@@ -202,13 +202,13 @@ def _usual_bundle() -> str:
     return where()
 
 
-def _scheme(proxy: str | None) -> str:
-    return "" if proxy is None else proxy.partition("://")[0].lower()
+def _scheme(proxy: str) -> str:
+    return proxy.partition("://")[0].lower()
 
 
-def _target(address: "Url", proxy: str | None) -> str:
+def _target(address: "Url", proxy: str) -> str:
     """What stands in the first line of a request: the whole address where a proxy reads it."""
-    if proxy is None or address.scheme == "https" or _scheme(proxy).startswith("socks"):
+    if address.scheme == "https" or _scheme(proxy).startswith("socks"):
         return address.request_uri
     return address._replace(auth=None, fragment=None).url
 

@@ -245,7 +245,7 @@ def _is_near(connection: socket) -> bool:
     try:
         return bool(connection.getpeername()[:1] == connection.getsockname()[:1])
     except OSError:
-        # the other side is gone, which is for whoever sends to find out
+        # the other side is gone, which the next send finds out
         return False
 
 
