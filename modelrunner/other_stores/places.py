@@ -22,30 +22,45 @@ class Place(NamedTuple):
     Attributes:
         title: Its name.
         folders: Where it keeps them, by home and environment; the first that is there counts.
-        blob: The file in a directory that has a digest, as far as the program stores digests.
+        blob: The file in a directory that has a digest; None where the program stores no digests.
     """
 
     title: str
     folders: Callable[[Path, Mapping[str, str]], tuple[Path, ...]]
-    blob: Callable[[Path, Digest], Path | None]
+    blob: Callable[[str, Digest], str | None] | None
 
 
-def find_blob(digest: Digest, home: Path, environ: Mapping[str, str]) -> tuple[str, Path] | None:
-    """A file that some program says has this digest, and the program's name."""
-    for place in PLACES.values():
-        for folder in place.folders(home, environ):
-            path = place.blob(folder, digest)
+class BlobFinder:
+    """Finds files by their digests; a model may have thousands.
+
+    Args:
+        home: The user's home.
+        environ: The environment, where some programs are told where to keep models.
+    """
+
+    def __init__(self, home: Path, environ: Mapping[str, str]) -> None:
+        self._places = [
+            (place.title, str(folder), place.blob)
+            for place in PLACES.values()
+            if place.blob is not None
+            for folder in place.folders(home, environ)
+        ]
+
+    def find(self, digest: Digest) -> tuple[str, Path] | None:
+        """Return a file that some program says has this digest, and the program's name."""
+        for title, folder, blob in self._places:
+            path = blob(folder, digest)
             if path is not None:
-                return place.title, path
-    return None
+                return title, Path(path)
+        return None
 
 
 def _docker(home: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:
     return (Path(environ.get("MODELS_PATH") or home / ".docker/models"),)
 
 
-def _docker_blob(folder: Path, digest: Digest) -> Path | None:
-    return _there(folder / "blobs/sha256" / digest.hex)
+def _docker_blob(folder: str, digest: Digest) -> str | None:
+    return _there(f"{folder}/blobs/sha256/{digest.hex}")
 
 
 def _hub(home: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:
@@ -58,9 +73,14 @@ def _hub(home: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:
     return (cache / "huggingface/hub",)
 
 
-def _hub_blob(folder: Path, digest: Digest) -> Path | None:
-    found = folder.glob(f"{HUB_PREFIX}*/blobs/{digest.hex}")
-    return next(filter(_there, found), None)
+def _hub_blob(folder: str, digest: Digest) -> str | None:
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if entry.name.startswith(HUB_PREFIX)]
+    except OSError:
+        return None
+    paths = (f"{folder}/{name}/blobs/{digest.hex}" for name in names)
+    return next(filter(_there, paths), None)
 
 
 def _lm_studio(home: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:  # noqa: ARG001
@@ -74,21 +94,17 @@ def _lm_studio(home: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:  # n
     return (home / ".lmstudio/models", home / ".cache/lm-studio/models")
 
 
-def _no_blob(_folder: Path, _digest: Digest) -> None:
-    """It does not know digests."""
-
-
 def _ollama(home: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:
     if environ.get("OLLAMA_MODELS"):
         return (Path(environ["OLLAMA_MODELS"]),)
     return (home / ".ollama/models", Path("/usr/share/ollama/.ollama/models"))
 
 
-def _ollama_blob(folder: Path, digest: Digest) -> Path | None:
-    return _there(folder / "blobs" / f"sha256-{digest.hex}")
+def _ollama_blob(folder: str, digest: Digest) -> str | None:
+    return _there(f"{folder}/blobs/sha256-{digest.hex}")
 
 
-def _there(path: Path) -> Path | None:
+def _there(path: str) -> str | None:
     # a folder that is not ours to read has nothing for us
     return path if os.path.isfile(path) else None  # noqa: PTH113
 
@@ -96,6 +112,6 @@ def _there(path: Path) -> Path | None:
 PLACES = {
     "docker": Place("Docker Model Runner", _docker, _docker_blob),
     "hf": Place("Hugging Face cache", _hub, _hub_blob),
-    "lmstudio": Place("LM Studio", _lm_studio, _no_blob),
+    "lmstudio": Place("LM Studio", _lm_studio, None),
     "ollama": Place("Ollama", _ollama, _ollama_blob),
 }

@@ -381,9 +381,9 @@ class TestNearby:
         digest = hashlib.sha256(b"x").hexdigest()
         program = (
             "import os; from pathlib import Path; from modelrunner.oci.digest import Digest\n"
-            "from modelrunner.other_stores.places import find_blob\n"
+            "from modelrunner.other_stores.places import BlobFinder\n"
             f"here = {{'OLLAMA_MODELS': {str(folder)!r}}}\n"
-            f"ask = lambda: find_blob(Digest({digest!r}), Path('/nowhere'), here)\n"
+            f"ask = lambda: BlobFinder(Path('/nowhere'), here).find(Digest({digest!r}))\n"
             "print(ask()[0])\n"
             f"os.chmod({str(folder)!r}, 0)\n"
             "os.geteuid() or os.seteuid(65534)\n"

@@ -1,6 +1,7 @@
 """Blobs that another program on this machine has: taken from it before the network is asked."""
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ from modelrunner.store.blobs import BlobStore
 
 # late imports: most pulls bring nothing large
 if TYPE_CHECKING:
+    from modelrunner.other_stores.places import BlobFinder
+    from modelrunner.store.layout import Layout
     from modelrunner.transfer.fetched import Fetched
 
 Find = Callable[[Digest], tuple[str, Path] | None]
@@ -26,14 +29,14 @@ def nowhere(_digest: Digest) -> None:
 
 def programs(environ: Mapping[str, str]) -> Find:
     """Asks every program that is known."""
-    home = Path(environ.get("HOME") or "/")
 
-    def find(digest: Digest) -> tuple[str, Path] | None:
-        from modelrunner.other_stores.places import find_blob
+    @cache
+    def finder() -> "BlobFinder":
+        from modelrunner.other_stores.places import BlobFinder
 
-        return find_blob(digest, home, environ)
+        return BlobFinder(Path(environ.get("HOME") or "/"), environ)
 
-    return find
+    return lambda digest: finder().find(digest)
 
 
 def cached_by_share(folder: Callable[[], Path], others: Find) -> Find:
@@ -44,10 +47,14 @@ def cached_by_share(folder: Callable[[], Path], others: Find) -> Find:
         others: Asked for what is not there.
     """
 
-    def find(digest: Digest) -> tuple[str, Path] | None:
+    @cache
+    def layout() -> "Layout":
         from modelrunner.store.layout import Layout
 
-        path = Layout.under(folder()).blob(digest)
+        return Layout.under(folder())
+
+    def find(digest: Digest) -> tuple[str, Path] | None:
+        path = layout().blob(digest)
         return ("the cache of share", path) if path.is_file() else others(digest)
 
     return find
