@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from modelrunner.errors import (
     CorruptStoreError,
@@ -128,6 +128,11 @@ class StoredModel:
             if files_of(self.layout, self.digest) is None and not config_says_model(raw):
                 raise
             return ModelArtifact.from_manifest(self.manifest, image=True)
+
+    def knowing(self, artifact: ModelArtifact) -> Self:
+        """Return it, with what its manifest was understood as: neither is read again."""
+        vars(self).update(manifest=artifact.manifest, whole=artifact)
+        return self
 
     @property
     def is_runnable(self) -> bool:

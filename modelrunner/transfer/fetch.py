@@ -48,14 +48,14 @@ class Fetcher:
     on_pieces: OnPieces = unread
     in_order: bool = False
 
-    def fetch(self, descriptor: Descriptor, title: str, then: Descriptor | None = None) -> Fetched:
+    def fetch(self, descriptor: Descriptor, title: str, then: Sequence[Descriptor] = ()) -> Fetched:
         """Brings a blob here, unless it is here.
 
         Args:
             descriptor: The blob.
             title: What it is called.
             then: What is fetched next and may be requested already, where no other process brings
-                the first one.
+                the first one: one by `fetch`, or several by `fetch_many`.
 
         Raises:
             IntegrityError: The source serves wrong bytes, twice.
@@ -74,7 +74,7 @@ class Fetcher:
                 # each place may have been the wrong one, and an old partial too
                 if attempt > max(1, len(wrong)):
                     raise
-                then = None
+                then = ()
                 self.listener(Retrying(str(descriptor.digest), exc.message, attempt, 0.0))
 
     def fetch_many(
@@ -144,7 +144,7 @@ class Fetcher:
         descriptor: Descriptor,
         title: str,
         wrong: Mapping[str, int],
-        then: Descriptor | None,
+        then: Sequence[Descriptor],
     ) -> Fetched:
         digest = str(descriptor.digest)
         waiting = Waiting(digest, title)
@@ -152,9 +152,9 @@ class Fetcher:
             if arrival is None:
                 self.listener(Skipped(digest, descriptor.size, title))
                 return NOTHING
-            if then is not None:
-                end = first_end(then, self.budget)
-                self.sources.request_ahead(self.reference, then, end)
+            for entry in then:
+                end = first_end(entry, self.budget) if len(then) == 1 else entry.size
+                self.sources.request_ahead(self.reference, entry, end)
             engine = Engine(
                 self.reference,
                 lambda: self._open_source(wrong),

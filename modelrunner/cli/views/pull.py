@@ -12,6 +12,7 @@ from modelrunner.cli.context import CommandEnd, Context
 from modelrunner.cli.terminal.console import ProgressMode
 from modelrunner.frozen import frozen
 from modelrunner.operations.pull.outcome import Dropped, Failed, Outcome, Pulled
+from modelrunner.store.store import StoredModel
 from modelrunner.units import counted, format_duration, format_size
 
 # late imports: most pulls have no runtime, and most artifacts bring no settings
@@ -160,13 +161,18 @@ def show_all(
     raise CommandEnd(worst.exit_code)
 
 
+def path_of(model: StoredModel) -> Path:
+    """Return where the weights of a pulled model are: its pull has looked at each file of it."""
+    return model.path or model.weights()
+
+
 def to_dict(pulled: Pulled) -> dict[str, object]:
     """Return a pull as JSON."""
     return {
         "reference": str(pulled.name),
         "digest": str(pulled.model.digest),
         "status": pulled.status,
-        "path": str(pulled.model.weights()),
+        "path": str(path_of(pulled.model)),
         "size_bytes": pulled.model.size,
         "downloaded_bytes": pulled.downloaded_bytes,
         "resumed_bytes": pulled.resumed_bytes,
@@ -216,7 +222,7 @@ def _print(context: Context, result: Result) -> None:
     if context.console.json or not isinstance(pulled, Pulled):
         return
     if context.console.quiet:
-        context.console.print(str(result.output or pulled.model.weights()))
+        context.console.print(str(result.output or path_of(pulled.model)))
     else:
         changed = f" ({result.change})" if result.change else ""
         context.console.print(f"{_line(pulled)}{changed}")

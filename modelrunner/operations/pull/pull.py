@@ -43,6 +43,8 @@ _SMALL = 8 * 1024 * 1024
 """Bytes of a blob that needs no more than one connection, where there are others."""
 _MANY = 4
 """So many small blobs come together; fewer would need connections of their own for that."""
+_AHEAD = 3
+"""Of those, what is requested while the config is looked at."""
 
 
 @frozen
@@ -238,7 +240,8 @@ class Puller:
             names, aliases = self._names(self.store.find(exact), pinned)
 
             def add() -> StoredModel:
-                return self.store.add(manifest, names, aliases, published=True, referrers=found)
+                added = self.store.add(manifest, names, aliases, published=True, referrers=found)
+                return added.knowing(artifact)
 
             try:
                 model = add()
@@ -293,7 +296,8 @@ class Puller:
         first = [entry for entry in absent if entry.digest == manifest.config.digest]
         rest = [entry for entry in absent if entry.digest != manifest.config.digest]
         alone, together = _parted(rest)
-        then = alone[0] if alone and self._is_worth_requesting(alone[0]) else None
+        then = alone[:1] or together[: self.budget.limits.connections or _AHEAD][:_AHEAD]
+        then = then if all(map(self._is_worth_requesting, then)) else []
         results = [fetcher.fetch(entry, titles[entry.digest], then) for entry in first]
         self._check_config(reference, artifact)
         check = self._file_check(reference, artifact)
