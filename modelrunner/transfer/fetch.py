@@ -7,6 +7,7 @@ places have delivered, once for each: an old partial may have been the reason, o
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from modelrunner.errors import (
     DigestMismatchError,
@@ -34,6 +35,13 @@ from modelrunner.transfer.sources import SourcePool
 _TICK_S = 0.05
 
 
+class Next(NamedTuple):
+    """A blob that is fetched next; `is_small` where that is by `fetch_many`."""
+
+    descriptor: Descriptor
+    is_small: bool
+
+
 @frozen
 class Fetcher:
     """Fetches blobs of one model into one store; every connection has a source of its own."""
@@ -48,14 +56,14 @@ class Fetcher:
     on_pieces: OnPieces = unread
     in_order: bool = False
 
-    def fetch(self, descriptor: Descriptor, title: str, then: Sequence[Descriptor] = ()) -> Fetched:
+    def fetch(self, descriptor: Descriptor, title: str, then: Sequence[Next] = ()) -> Fetched:
         """Brings a blob here, unless it is here.
 
         Args:
             descriptor: The blob.
             title: What it is called.
             then: What is fetched next and may be requested already, where no other process brings
-                the first one: one by `fetch`, or several by `fetch_many`.
+                the first one.
 
         Raises:
             IntegrityError: The source serves wrong bytes, twice.
@@ -144,7 +152,7 @@ class Fetcher:
         descriptor: Descriptor,
         title: str,
         wrong: Mapping[str, int],
-        then: Sequence[Descriptor],
+        then: Sequence[Next],
     ) -> Fetched:
         digest = str(descriptor.digest)
         waiting = Waiting(digest, title)
@@ -152,8 +160,9 @@ class Fetcher:
             if arrival is None:
                 self.listener(Skipped(digest, descriptor.size, title))
                 return NOTHING
-            for entry in then:
-                end = first_end(entry, self.budget) if len(then) == 1 else entry.size
+            for following in then:
+                entry = following.descriptor
+                end = entry.size if following.is_small else first_end(entry, self.budget)
                 self.sources.request_ahead(self.reference, entry, end)
             engine = Engine(
                 self.reference,

@@ -188,6 +188,7 @@ def test_mirror_below_a_path(store, origin, mirror):
     def below(request):
         assert request.target.startswith("/hub/v2/")
         request.target = request.target.removeprefix("/hub")
+        mirror.classify(request)
         return handle(request)
 
     mirror.handle = below

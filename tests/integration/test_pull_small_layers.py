@@ -106,6 +106,28 @@ def test_each_small_file_is_heard_of_from_its_start_to_its_end(pulling, name):
     assert isinstance(pulling.events[-1], Finished)
 
 
+def test_first_files_are_requested_while_the_config_is_on_its_way(pulling, registry):
+    files = {f"{number}.bin": RANDOM.randbytes(1_100_000) for number in range(6)}
+    model = docker_artifact(b"GGUF" + bytes(1_100_000), extra_files=files)
+    registry.add(model, "ai/many", tags=["2"])
+    config, handle = sha256(model.config), registry.handle
+    requested, before = threading.Semaphore(0), []
+
+    def hold_config(request):
+        if request.kind == "blob" and request.reference != config:
+            requested.release()
+        elif request.reference == config:
+            before.extend(requested.acquire(timeout=60) for _ in range(3))
+        return handle(request)
+
+    registry.handle = hold_config
+
+    pulling.pull(registry.reference("ai/many:2"))
+
+    assert before == [True] * 3
+    assert registry.count("GET", "blobs") == len(files) + 2
+
+
 def test_no_more_connections_than_are_allowed(store, registry, name):
     limits = Limits(connections=2)
     puller = Puller(

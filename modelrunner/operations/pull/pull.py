@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from modelrunner.operations.pull.keeping import Keeping
     from modelrunner.operations.pull.referrers import ReferrersKept
     from modelrunner.registry.http.retry import Backoff
-    from modelrunner.transfer.fetch import Fetcher
+    from modelrunner.transfer.fetch import Fetcher, Next
     from modelrunner.transfer.fetched import Fetched
 
 _LARGE = 1024 * 1024
@@ -296,8 +296,7 @@ class Puller:
         first = [entry for entry in absent if entry.digest == manifest.config.digest]
         rest = [entry for entry in absent if entry.digest != manifest.config.digest]
         alone, together = _parted(rest)
-        then = alone[:1] or together[: self.budget.limits.connections or _AHEAD][:_AHEAD]
-        then = then if all(map(self._is_worth_requesting, then)) else []
+        then = self._next(alone, together)
         results = [fetcher.fetch(entry, titles[entry.digest], then) for entry in first]
         self._check_config(reference, artifact)
         check = self._file_check(reference, artifact)
@@ -321,6 +320,15 @@ class Puller:
 
     def _near(self, entry: Descriptor, title: str) -> "Fetched | None":
         return bring(self.store.blobs, self.listener, self.nearby, entry, title)
+
+    def _next(self, alone: Sequence[Descriptor], together: Sequence[Descriptor]) -> "list[Next]":
+        """What is requested before the config is here."""
+        from modelrunner.transfer.fetch import Next
+
+        few = min(_AHEAD, self.budget.limits.connections or _AHEAD)
+        following = alone[:1] or together[:few]
+        wanted = filter(self._is_worth_requesting, following)
+        return [Next(entry, is_small=not alone) for entry in wanted]
 
     def _is_worth_requesting(self, entry: Descriptor) -> bool:
         """Whether the network is asked for a blob, and it is worth not to wait for the config."""
