@@ -35,7 +35,7 @@ class BlobFinder:
 
     Args:
         home: The user's home.
-        environ: The environment, where some programs are told where to keep models.
+        environ: The environment, whose variables name other directories.
     """
 
     def __init__(self, home: Path, environ: Mapping[str, str]) -> None:

@@ -169,7 +169,7 @@ class Load:
                 self.cut.note(came, asked)
 
     def end(self, left: int, failure: Failure | None = None) -> None:
-        """A blob is not on its way any more, of which so many bytes have not come."""
+        """A blob is not on its way any more; `left` is how many of its bytes have not come."""
         with self.changed:
             self.moving -= left
             if failure is not None:

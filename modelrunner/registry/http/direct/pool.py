@@ -4,12 +4,12 @@ import errno
 import re
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from modelrunner.net import IPAddress, ip_of
 from modelrunner.registry.http.direct.answer import Answer
 from modelrunner.registry.http.direct.link import Link
+from modelrunner.registry.http.direct.reach import ConnectError, Place, reach
 from modelrunner.registry.http.file_body import BytesSlice, FileSlice
 from modelrunner.registry.source import Body
 
@@ -60,10 +60,6 @@ class Address(NamedTuple):
         host = self.host.rstrip(".")
         host = f"[{host}]" if ":" in host else host
         return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
-
-
-class ConnectError(OSError):
-    """A connection that was not made in time."""
 
 
 def plainly(url: str) -> Address | None:
@@ -170,36 +166,18 @@ class Pool:
             raise
 
     def _reach(self, address: Address, timeout_s: float) -> socket.socket:
-        """A socket that is connected to the first address of a host that answers."""
+        """A socket that is connected to an address of a host that may be connected to."""
         host = address.host
         family = socket.AF_UNSPEC if socket.has_ipv6 else socket.AF_INET
         try:
             answers = socket.getaddrinfo(host, address.port, family, socket.SOCK_STREAM)
         except UnicodeError as exc:
             raise ConnectError(f"cannot resolve {host}") from exc
-        places: dict[str, tuple[int, Any]] = {}
+        places: dict[str, Place] = {}
         for kind, _type, _protocol, _name, place in answers:
-            places.setdefault(str(place[0]), (kind, place))
+            places.setdefault(str(place[0]), Place(kind, place))
         self._judge(host, [ip for text in places if (ip := ip_of(text))])
-        *others, last = places.values()
-        for place in others:
-            with suppress(OSError):
-                return _connected(*place, timeout_s)
-        return _connected(*last, timeout_s)
-
-
-def _connected(family: int, place: Any, timeout_s: float) -> socket.socket:  # noqa: ANN401
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.settimeout(timeout_s)
-        sock.connect(place)
-    except TimeoutError as exc:
-        sock.close()
-        raise ConnectError("timed out") from exc
-    except BaseException:
-        sock.close()
-        raise
-    return sock
+        return reach(host, list(places.values()), timeout_s)
 
 
 def _head(method: str, address: Address, headers: Mapping[str, str], content: Content) -> bytes:

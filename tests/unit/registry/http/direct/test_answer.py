@@ -3,6 +3,7 @@
 import itertools
 import socket
 import threading
+from contextlib import suppress
 
 import pytest
 
@@ -23,10 +24,12 @@ class Wire:
 
     def say(self, *parts, close=False):
         def write():
-            for part in parts:
-                self.far.sendall(part)
-            if close:
-                self.far.shutdown(socket.SHUT_WR)
+            # whoever gives up reading may have closed by now
+            with suppress(BrokenPipeError, ConnectionResetError):
+                for part in parts:
+                    self.far.sendall(part)
+                if close:
+                    self.far.shutdown(socket.SHUT_WR)
 
         self._threads.append(threading.Thread(target=write))
         self._threads[-1].start()

@@ -10,7 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from modelrunner.registry.http.direct.link import BrokenAnswerError, Link
-from modelrunner.registry.http.direct.pool import Address, ConnectError, Pool, plainly
+from modelrunner.registry.http.direct.pool import Address, Pool, plainly
+from modelrunner.registry.http.direct.reach import ConnectError
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 
