@@ -3,6 +3,7 @@
 import base64
 import socket
 import ssl
+import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +12,7 @@ import pytest
 import urllib3
 
 from modelrunner.registry.http.connections import Connections
+from modelrunner.registry.http.direct import trust
 from tests.support.registry import Registry
 from tests.support.registry_tls import can_make_certificates
 
@@ -173,6 +175,51 @@ def test_the_bundle_of_the_environment_is_trusted(secure, name, monkeypatch, mad
         ask(made, f"{secure.url}/v2/")
     monkeypatch.setenv(name, str(secure.ca_file))
     assert ask(made, f"{secure.url}/v2/").status == 200
+
+
+@pytest.fixture
+def no_bundle(monkeypatch):
+    """A system of which this program has to find out what it trusts."""
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    trust._context.cache_clear()
+    yield monkeypatch
+    trust._context.cache_clear()
+
+
+@tls
+def test_authorities_of_the_system_are_trusted_by_the_hash_of_their_names(
+    secure, no_bundle, made, tmp_path
+):
+    command = ["openssl", "x509", "-noout", "-subject_hash", "-in", str(secure.ca_file)]
+    hashed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    (tmp_path / f"{hashed}.0").write_bytes(secure.ca_file.read_bytes())
+    with pytest.raises(ssl.SSLError):
+        ask(made, f"{secure.url}/v2/")
+    trust._context.cache_clear()
+    no_bundle.setenv("SSL_CERT_DIR", str(tmp_path))
+    assert ask(made, f"{secure.url}/v2/").status == 200
+
+
+@tls
+def test_bundle_of_the_system_is_trusted_where_openssl_does_not_know_it(
+    secure, no_bundle, made, tmp_path
+):
+    no_bundle.setenv("SSL_CERT_DIR", str(tmp_path))
+    no_bundle.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))
+    damaged = tmp_path / "damaged.pem"
+    damaged.write_text("none")
+    files = (str(tmp_path / "nothing"), str(damaged), str(secure.ca_file))
+    no_bundle.setattr(trust, "_SYSTEM_BUNDLES", files)
+    assert ask(made, f"{secure.url}/v2/").status == 200
+
+
+@tls
+def test_system_without_authorities_trusts_the_usual_ones(no_bundle, tmp_path):
+    no_bundle.setenv("SSL_CERT_DIR", str(tmp_path))
+    no_bundle.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))
+    no_bundle.setattr(trust, "_SYSTEM_BUNDLES", ())
+    assert len(trust.context_of(None).get_ca_certs()) > 100
 
 
 @tls

@@ -117,7 +117,7 @@ class Connections:
         address = plainly(url) or _as_sent(url)
         trust = None
         if address.scheme == "https":
-            trust = context_of(self._ca_file or _usual_bundle(), client)
+            trust = context_of(self._ca_file or _named_bundle(), client)
         answer = self._straight.request(method, address, sent, content, timeouts, trust)
         return Response(answer, address.url, sent)
 
@@ -143,7 +143,7 @@ class Connections:
 
         address = parse_url(url)
         manager = self._by(proxy)
-        bundle = self._ca_file or _usual_bundle()
+        bundle = self._ca_file or _named_bundle()
         secure = "https" in (address.scheme, _scheme(proxy))
         pool = manager.connection_from_host(
             address.host,
@@ -171,7 +171,7 @@ class Connections:
         manager = self._through.get(proxy)
         if manager is None:
             secure = _scheme(proxy) == "https"
-            trust = context_of(self._ca_file or _usual_bundle()) if secure else None
+            trust = context_of(self._ca_file or _named_bundle()) if secure else None
             manager = self._through[proxy] = _through(proxy, trust)
         return manager
 
@@ -193,13 +193,8 @@ def _as_sent(url: str) -> Address:
     return Address(parts.scheme, parts.host.strip("[]"), port, parts.request_uri, parts.url)
 
 
-def _usual_bundle() -> str:
-    named = environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE")
-    if named:
-        return named
-    from certifi import where
-
-    return where()
+def _named_bundle() -> str | None:
+    return environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE") or None
 
 
 def _scheme(proxy: str) -> str:

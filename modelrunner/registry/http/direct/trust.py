@@ -1,10 +1,14 @@
 """Whom connections trust, and the certificate that they show: read once, and again when changed.
 
 To read a bundle of certificates takes longer than to make a connection.
+
+Without a bundle those of the system are trusted, as by other programs: a company that looks into
+connections installs its authority there. So are Mozilla's: slim systems have none.
 """
 
 import os
 import sys
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +19,23 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
 
-def context_of(bundle: str, client: ClientCertificate = None) -> "SSLContext":
+_SYSTEM_BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+"""Where systems keep their certificates: Debian and Alpine, Fedora, RHEL, openSUSE, BSD and macOS.
+
+Source: the list in Go's `crypto/x509/root_linux.go`."""
+
+
+def context_of(bundle: str | None, client: ClientCertificate = None) -> "SSLContext":
     """A context of TLS.
 
     Args:
-        bundle: The file, or the directory, of the certificates to trust.
+        bundle: The file, or the directory, of the certificates to trust; None for the usual ones.
         client: The certificate to show.
 
     Raises:
@@ -28,7 +44,7 @@ def context_of(bundle: str, client: ClientCertificate = None) -> "SSLContext":
     files = () if client is None else (client,) if isinstance(client, str) else tuple(client)
     shown = tuple(file for file in files if file)
     try:
-        changed = Path(bundle).stat().st_mtime_ns
+        changed = 0 if bundle is None else Path(bundle).stat().st_mtime_ns
     except OSError as exc:
         raise OSError(
             f"Could not find a suitable TLS CA certificate bundle, invalid path: {bundle}"
@@ -41,7 +57,7 @@ def context_of(bundle: str, client: ClientCertificate = None) -> "SSLContext":
 
 
 @lru_cache(maxsize=16)
-def _context(bundle: str, shown: tuple[str, ...], _changed: int) -> "SSLContext":
+def _context(bundle: str | None, shown: tuple[str, ...], _changed: int) -> "SSLContext":
     # plain connections, as those on this machine are, have no use for it
     import ssl
 
@@ -56,9 +72,12 @@ def _context(bundle: str, shown: tuple[str, ...], _changed: int) -> "SSLContext"
     log = os.environ.get("SSLKEYLOGFILE")
     if log:
         context.keylog_filename = os.path.expandvars(log)
-    folder = Path(bundle).is_dir()
     try:
-        context.load_verify_locations(None if folder else bundle, bundle if folder else None)
+        if bundle is None:
+            _trust_the_usual(context)
+        else:
+            folder = Path(bundle).is_dir()
+            context.load_verify_locations(None if folder else bundle, bundle if folder else None)
         if shown:
             context.load_cert_chain(shown[0], shown[-1], _refuse)
     except ssl.SSLError:
@@ -70,6 +89,32 @@ def _context(bundle: str, shown: tuple[str, ...], _changed: int) -> "SSLContext"
     made: Any = context
     made.set_alpn_protocols = _said_already
     return context
+
+
+def _trust_the_usual(context: "SSLContext") -> None:
+    import ssl
+
+    from certifi import where
+
+    context.load_verify_locations(where())
+    # the store of Windows, and elsewhere what this OpenSSL takes for the system's
+    context.load_default_certs()
+    places = ssl.get_default_verify_paths()
+    if not places.cafile and not _is_by_hash(places.capath):
+        # an OpenSSL that came with Python looks where there is nothing
+        for file in filter(os.path.isfile, _SYSTEM_BUNDLES):
+            with suppress(OSError):
+                context.load_verify_locations(file)
+                return
+
+
+def _is_by_hash(folder: str | None) -> bool:
+    """Whether OpenSSL finds certificates in a directory, whose names are hashes of theirs."""
+    if folder is None:
+        return False
+    with suppress(OSError), os.scandir(folder) as entries:
+        return any(entry.name.endswith(".0") for entry in entries)
+    return False
 
 
 def _refuse() -> str:
