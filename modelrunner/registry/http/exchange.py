@@ -11,9 +11,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
+from time import monotonic
 from urllib.parse import urlencode, urljoin, urlsplit, urlunsplit
 
-from modelrunner.errors import ConfigError, RegistryAnswerError, TransferError
+from modelrunner.errors import (
+    ConfigError,
+    InterruptedTransferError,
+    RegistryAnswerError,
+    TransferError,
+)
 from modelrunner.registry.credentials import Credential
 from modelrunner.registry.http.connections import Connections, Response
 from modelrunner.registry.http.destinations import Reached, check_redirect, origin
@@ -30,6 +36,9 @@ from modelrunner.wire import parse_json
 CONNECT_TIMEOUT_S = 15.0
 READ_TIMEOUT_S = 30.0
 _PROBE_S = 3.0
+_PATIENCE_S, _SLOWEST = 60.0, 1024
+"""Seconds that any small answer may take, and the bytes a second that more is worth."""
+
 _MAX_REDIRECTS = 8
 _REDIRECTS = (301, 302, 303, 307, 308)
 _log = Log(__name__)
@@ -278,14 +287,16 @@ def read_limited(response: Response, limit: int, label: str) -> bytes:
     """A body up to `limit` bytes and one more, so that the caller sees that there is more.
 
     Raises:
-        TransferError: It broke off.
+        TransferError: It broke off, or comes so slowly that a server holds us with it.
     """
-    found = bytearray()
+    found, begun = bytearray(), monotonic()
     with network_errors(label):
         for chunk in response.raw.stream(64 * 1024, decode_content=False):
             found += chunk
             if len(found) > limit:
                 break
+            if monotonic() - begun > _PATIENCE_S + len(found) / _SLOWEST:
+                raise InterruptedTransferError(f"{label}: the answer comes too slowly")
     body = bytes(found[: limit + 1])
     return as_meant(body, limit) if is_encoded(response) else body
 

@@ -5,6 +5,7 @@ would be a guess.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from time import monotonic
 from typing import Any
 
 from modelrunner.registry.http.direct.link import BrokenAnswerError, InvalidAnswerError, Link
@@ -20,6 +21,9 @@ _LONGEST_SIZE = 16
 """Digits of a chunk's size: one of 64 bits has as many."""
 
 _BLOCK = 64 * 1024
+_DRAIN_S = 1.0
+"""A new connection takes less."""
+
 _INVALID = "the answer has an invalid length or chunk size"
 
 
@@ -166,10 +170,13 @@ class Answer:
             yield block
 
     def drain_conn(self) -> None:
-        """Read what is left, for nothing; a connection that breaks meanwhile is let go of."""
+        """Read what is left, for nothing; a connection that breaks or takes long is let go of."""
+        begun = monotonic()
         try:
             for _block in self.stream(_BLOCK):
-                pass
+                if monotonic() - begun > _DRAIN_S:
+                    self.close()
+                    return
         except OSError:
             self.close()
 

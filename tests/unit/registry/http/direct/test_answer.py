@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from modelrunner.registry.http.direct import link
+from modelrunner.registry.http.direct import answer, link
 from modelrunner.registry.http.direct.answer import Answer
 from modelrunner.registry.http.direct.link import BrokenAnswerError, InvalidAnswerError, Link
 
@@ -208,6 +208,23 @@ def test_head_that_drips_is_not_waited_for(wire, monkeypatch):
     wire.say(*bytewise(b"HTTP/1.1 200 OK"))
     with pytest.raises(TimeoutError, match="timed out"):
         wire.answer()
+
+
+def test_what_is_left_of_a_body_and_drips_ends_the_connection(wire, monkeypatch):
+    clock = itertools.count(step=2)
+    monkeypatch.setattr(answer, "monotonic", lambda: float(next(clock)))
+    wire.say(b"HTTP/1.1 307 Elsewhere\r\nContent-Length: 9\r\n\r\n")
+    found = wire.answer()
+    wire.say(*bytewise(b"dripping"))
+    found.drain_conn()
+    assert wire.kept == []
+    assert wire.link.sock.fileno() == -1
+
+
+def test_what_is_left_of_a_body_is_read_for_the_next_answer(wire):
+    wire.say(b"HTTP/1.1 307 Elsewhere\r\nContent-Length: 9\r\n\r\nelsewhere")
+    wire.answer().drain_conn()
+    assert wire.kept == [wire.link]
 
 
 def test_body_in_an_encoding_that_is_none_has_its_length(wire):
