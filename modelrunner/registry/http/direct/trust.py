@@ -7,7 +7,6 @@ connections installs its authority there. So are Mozilla's: slim systems have no
 """
 
 import os
-import sys
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -64,9 +63,9 @@ def _context(bundle: str | None, shown: tuple[str, ...], _changed: int) -> "SSLC
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_TICKET
-    if sys.version_info >= (3, 13):
-        # as the standard library's own contexts have it
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_STRICT
+    # an authority in the bundle need not be the last one. Not strict, as Python is from 3.13 on and
+    # other programs are not: the authorities of many companies lack an extension, or say less of it
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.post_handshake_auth = True
     context.hostname_checks_common_name = False
     log = os.environ.get("SSLKEYLOGFILE")
