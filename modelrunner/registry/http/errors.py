@@ -1,6 +1,10 @@
-"""Errors of connections, of urllib3 and the sockets below become ours: the one place for it."""
+"""Errors of connections, of urllib3 and the sockets below become ours: the one place for it.
+
+The libraries are not loaded for it: who has loaded none of urllib3 has no error of it.
+"""
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 
 from modelrunner.errors import (
@@ -29,6 +33,7 @@ _HTTP_WORDS = {
     "Incomplete read": "the answer ended early",
 }
 """Texts of OpenSSL and of `http.client` by a part of them, and what is said in their place."""
+_URLLIB3, _HTTP = "urllib3.exceptions", "http.client"
 _QUERY = re.compile(r"\?[^\s'\"<>)]+")
 
 
@@ -52,13 +57,12 @@ class network_errors:  # noqa: N801 - reads like a statement, as contextlib's ow
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is None or isinstance(error, TransferError):
             return
-        # where nothing goes wrong neither is loaded
-        from http.client import HTTPException
-
-        import urllib3
-
         # nothing but the network is touched in such a block
-        if isinstance(error, OSError | HTTPException | urllib3.exceptions.HTTPError):
+        if (
+            isinstance(error, OSError)
+            or _is_one(error, _HTTP, "HTTPException")
+            or _is_one(error, _URLLIB3, "HTTPError")
+        ):
             _redact(error)
             raise translate(
                 error, self._label, answered=self._answered, reading=self._reading
@@ -68,6 +72,12 @@ class network_errors:  # noqa: N801 - reads like a statement, as contextlib's ow
             raise RegistryAnswerError(
                 f"{self._label}: the answer has an invalid length or chunk size"
             ) from error
+
+
+def _is_one(error: BaseException, module: str, *names: str) -> bool:
+    """Whether an error is one of a module's classes; of one that nobody has loaded, none is."""
+    loaded = sys.modules.get(module)
+    return loaded is not None and isinstance(error, tuple(getattr(loaded, each) for each in names))
 
 
 def _is_in_a_library(error: BaseException) -> bool:
@@ -83,22 +93,17 @@ def translate(  # noqa: PLR0911 - a table
     error: BaseException, label: str, *, answered: bool = True, reading: bool = False
 ) -> TransferError:
     """The error of ours for an error of urllib3 or the socket below; see `network_errors`."""
-    from http.client import HTTPException
-    from ssl import SSLError
-
-    from urllib3 import exceptions as known
-
     text = _root_text(error)
-    if isinstance(error, known.SSLError | SSLError):
+    if _is_one(error, _URLLIB3, "SSLError") or _is_one(error, "ssl", "SSLError"):
         return _tls(text, label, reading=reading)
-    if isinstance(error, known.ProxyError):
+    if _is_one(error, _URLLIB3, "ProxyError"):
         if " 407 " in f"{text} ":
             return proxy_login(label)
         return RegistryUnavailableError(
             f"{label}: the proxy refused the connection: {text}",
             hint="check HTTPS_PROXY and NO_PROXY",
         )
-    if isinstance(error, known.LocationValueError | known.InvalidHeader):
+    if _is_one(error, _URLLIB3, "LocationValueError", "InvalidHeader"):
         # the library's words say neither which of the addresses it is, nor who has given it
         return RegistryAnswerError(
             f"{label}: invalid address of the server or its proxy",
@@ -106,10 +111,14 @@ def translate(  # noqa: PLR0911 - a table
         )
     if isinstance(error, InvalidAnswerError):
         return RegistryAnswerError(f"{label}: {text}")
-    broken = (known.ProtocolError, known.DecodeError, HTTPException, BrokenAnswerError)
-    if answered and isinstance(error, broken):
+    broken = (
+        isinstance(error, BrokenAnswerError)
+        or _is_one(error, _HTTP, "HTTPException")
+        or _is_one(error, _URLLIB3, "ProtocolError", "DecodeError")
+    )
+    if answered and broken:
         return InterruptedTransferError(f"{label}: connection lost: {text}")
-    if isinstance(error, known.ReadTimeoutError | TimeoutError):
+    if isinstance(error, TimeoutError) or _is_one(error, _URLLIB3, "ReadTimeoutError"):
         return InterruptedTransferError(f"{label}: no data received, timed out")
     if "CA certificate bundle" in text:
         # a shell's words are for those who are told them

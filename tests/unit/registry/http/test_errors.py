@@ -3,6 +3,8 @@
 import http.client
 import socket
 import ssl
+import subprocess
+import sys
 import traceback
 from collections.abc import Iterator
 
@@ -198,3 +200,24 @@ def test_a_bundle_of_certificates_that_is_not_installed_is_named_with_its_packag
         raise OSError(missing)
     assert caught.value.message == f"r.example: c{missing[1:]}"
     assert caught.value.hint == certificates_advice()
+
+
+def test_library_is_not_loaded_to_tell_what_is_not_of_it():
+    program = (
+        "import sys\n"
+        "from modelrunner.errors import TransferError\n"
+        "from modelrunner.registry.http.errors import network_errors\n"
+        "for error in (ConnectionRefusedError(111, 'refused'), TimeoutError(), KeyError()):\n"
+        "    try:\n"
+        "        with network_errors('registry.example'):\n"
+        "            raise error\n"
+        "    except (TransferError, KeyError) as exc:\n"
+        "        print(type(exc).__name__)\n"
+        "print({'urllib3', 'http.client', 'ssl'} & sys.modules.keys())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == [
+        "RegistryUnavailableError", "InterruptedTransferError", "KeyError", "set()",
+    ]  # fmt: skip
