@@ -143,8 +143,8 @@ def _tls(text: str, label: str, *, reading: bool) -> TransferError:
         return InterruptedTransferError(f"{label}: TLS connection failed: {_tls_reason(text)}")
     return RegistryAnswerError(
         f"{label}: certificate not trusted: {_tls_reason(text)}",
-        hint="for a private certificate authority, set SSL_CERT_FILE, or ca_file of this "
-        "registry in config.toml",
+        hint="for a private certificate authority, add it to those of the system, or set "
+        "SSL_CERT_FILE, or ca_file of this registry in config.toml",
     )
 
 
