@@ -11,7 +11,15 @@ Type checkers see a frozen dataclass, and so does `dataclasses` where it is aske
 
 from collections.abc import Callable, Mapping
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar, dataclass_transform
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    NoReturn,
+    TypeVar,
+    dataclass_transform,
+    overload,
+)
 
 _Class = TypeVar("_Class", bound=type)
 _NOTHING: Any = object()
@@ -56,15 +64,31 @@ def field(
     return _Field(default, default_factory, compare=compare, hash=hash, repr=repr, kw_only=kw_only)
 
 
+@overload
+def frozen(cls: _Class) -> _Class: ...
+
+
+@overload
+def frozen(*, kw_only: bool) -> Callable[[_Class], _Class]: ...
+
+
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
-def frozen(cls: _Class) -> _Class:
+def frozen(cls: Any = None, *, kw_only: bool = False) -> Any:
     """Make a class one of immutable values: its annotations are the fields, after those of a base.
 
     Methods that the class has itself stay; `__post_init__` is called as that of a dataclass.
+
+    Args:
+        cls: The class.
+        kw_only: Whether its own fields are given by name alone.
     """
-    fields = _fields_of(cls)
-    _give(cls, {**_methods(fields, cls), **_compared(fields, cls)})
-    return cls
+
+    def made(cls: _Class) -> _Class:
+        fields = _fields_of(cls, kw_only=kw_only)
+        _give(cls, {**_methods(fields, cls), **_compared(fields, cls)})
+        return cls
+
+    return made if cls is None else made(cls)
 
 
 @dataclass_transform(eq_default=False, field_specifiers=(field,))
@@ -77,7 +101,7 @@ def record(cls: _Class) -> _Class:
     return cls
 
 
-def _fields_of(cls: type) -> Mapping[str, _Field]:
+def _fields_of(cls: type, *, kw_only: bool = False) -> Mapping[str, _Field]:
     fields = {
         name: said
         for base in reversed(cls.__mro__[1:])
@@ -87,6 +111,7 @@ def _fields_of(cls: type) -> Mapping[str, _Field]:
         if getattr(kind, "__origin__", kind) is not ClassVar:
             fields[name] = said = _field_of(cls, name)
             said.kind = kind
+            said.kw_only |= kw_only
     made: Any = cls
     setattr(made, _FIELDS, fields)
     made.__match_args__ = _positional(fields)  # type: ignore[misc]  # mypy takes it for a constant
@@ -110,6 +135,22 @@ def _replace(value: Any, /, **changes: Any) -> Any:  # noqa: ANN401 - of any typ
         return replaced(value, **changes)
     kept = {name: getattr(value, name) for name in fields if name not in changes}
     return type(value)(**kept, **changes)
+
+
+def asdict(value: object) -> dict[str, Any]:
+    """Return the fields of a value, and of those in it, by their names, as `dataclasses` does."""
+    return {name: _plain(getattr(value, name)) for name in getattr(type(value), _FIELDS)}
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - of any type
+    if hasattr(type(value), _FIELDS):
+        return asdict(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        found = [_plain(each) for each in value]
+        return found if isinstance(value, list) else tuple(found)
+    return value
 
 
 if TYPE_CHECKING:

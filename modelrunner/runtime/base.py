@@ -12,13 +12,13 @@ it needs a URL and a key, and knows nothing of the runtime:
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self
 
 from modelrunner.disk.inside import read_inside
+from modelrunner.frozen import field, frozen
 from modelrunner.runtime.placement import Placement, placement_of
 from modelrunner.runtime.sampling import Sampling
 
@@ -135,7 +135,7 @@ DraftKind = Literal["draft-simple", "draft-eagle3", "draft-dflash", "draft-mtp",
 """How tokens are guessed ahead, in llama.cpp's words (`--spec-type`)."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LoraAdapter:
     """An adapter (LoRA), and how much of it is applied."""
 
@@ -143,7 +143,7 @@ class LoraAdapter:
     scale: float = 1.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class RuntimeOptions:
     """What is asked of a launch and reaches the runtime as it is.
 
@@ -191,16 +191,16 @@ class RuntimeOptions:
     rope_scale: float | None = None
     rope_freq_base: float | None = None
     rpc: str | None = None
-    sampling: Sampling = Sampling()  # noqa: RUF009 - it is frozen
+    sampling: Sampling = Sampling()
     thinking_budget: int | None = None
     raw_flags: tuple[str, ...] = ()
 
     def passed_on(self) -> dict[str, Any]:
         """Return these options by their names."""
-        return {each.name: getattr(self, each.name) for each in fields(RuntimeOptions)}
+        return {name: getattr(self, name) for name in RuntimeOptions.__annotations__}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class LaunchSpec(RuntimeOptions):
     """How one model is to be served.
 
@@ -308,7 +308,7 @@ class Ability(StrEnum):
     PAGE = "a page to chat"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Availability:
     """Whether a runtime is here, and what to do where it is not.
 
@@ -331,7 +331,7 @@ class Availability:
     installed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GivenGpus:
     """The GPUs that a runtime is given when it starts, where it cannot be asked before.
 
@@ -344,7 +344,7 @@ class GivenGpus:
     remedy: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DeviceQuery:
     """How a runtime is asked for the devices that it can use: in a process of its own.
 
@@ -361,7 +361,7 @@ class DeviceQuery:
     build: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RuntimeImage:
     """The image that a runtime was unpacked from.
 

@@ -9,10 +9,10 @@ when an artifact is made, and ignored, by its name, where one has it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from typing import Self
 
 from modelrunner.errors import UsageError
+from modelrunner.frozen import field, frozen, replace
 from modelrunner.runtime import settings
 from modelrunner.runtime.sampling import NAMES as SAMPLERS
 from modelrunner.runtime.sampling import Sampling
@@ -46,7 +46,7 @@ _LONGEST_NAME = 40
 _MOST_NAMES = 8
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Packaged:
     """The settings of an artifact that are followed, and the names of those that are not.
 

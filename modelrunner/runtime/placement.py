@@ -11,8 +11,8 @@ sched_reserve:   CUDA_Host compute buffer size =    16.64 MiB
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
+from modelrunner.frozen import field, frozen
 from modelrunner.text import sanitize_line
 from modelrunner.units import counted, format_size
 
@@ -31,7 +31,7 @@ _ON_HOST = re.compile(r"CPU|BLAS|.*_Host$")
 _KIND = re.compile(r"_(?:Mapped|Private|Split|REPACK)$")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Held:
     """What one device holds, in bytes by purpose.
 
@@ -51,7 +51,7 @@ class Held:
         return sum(self.bytes.values())
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Placement:
     """Where the parts of a model are.
 

@@ -11,8 +11,9 @@ llama-cpp-python do not, so a launch says them. What a request says counts more,
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
 from typing import Literal, Self
+
+from modelrunner.frozen import frozen
 
 Number = int | float
 
@@ -29,7 +30,7 @@ SOURCES: Mapping[Source, str] = {
 """What to call them in a sentence."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Sampling:
     """Values of samplers; None leaves one to the runtime.
 
@@ -81,7 +82,7 @@ class Sampling:
         return type(self).of(dict(other) | dict(self))
 
 
-NAMES = tuple(entry.name for entry in fields(Sampling))
+NAMES = tuple(Sampling.__annotations__)
 WHOLE = {"top_k", "repeat_last_n", "mirostat"}
 """Those that are whole numbers."""
 
@@ -141,7 +142,7 @@ def of_parameters(values: Mapping[str, object]) -> Sampling:
     return Sampling.of({_OTHER_WORDS.get(key, key): value for key, value in values.items()})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Recommended:
     """The sampling of a launch, and who said each value.
 

@@ -10,10 +10,10 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from modelrunner.errors import UsageError
+from modelrunner.frozen import frozen
 from modelrunner.runtime.base import CACHE_TYPES, LAST_PORT
 from modelrunner.runtime.capabilities.think import WORDS as THINK_WORDS
 from modelrunner.runtime.capabilities.think import ThinkKind
@@ -36,7 +36,7 @@ RPC_WARNING = (
 _PLACE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?:([0-9]{1,5})")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Whole:
     """A whole number within limits."""
 
@@ -63,7 +63,7 @@ class Whole:
         return "4096" if self.most == _MOST else str(min(self.most, max(self.least, 4)))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Positive:
     """A number above zero."""
 
@@ -85,7 +85,7 @@ class Positive:
         return "1.5"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Choice:
     """One of some words."""
 
@@ -104,7 +104,7 @@ class Choice:
         return self.words[0]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Switch:
     """On or off."""
 
@@ -121,7 +121,7 @@ class Switch:
         return "on"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Name:
     """Any text: a model's reference, or a file's path."""
 
@@ -138,7 +138,7 @@ class Name:
         return "ai/smollm2"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Servers:
     """Places on a network, each as `HOST:PORT`."""
 
@@ -162,7 +162,7 @@ def _is_place(text: str) -> bool:
     return match is not None and 0 < int(match[1]) <= LAST_PORT
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Template:
     """A chat template: its name, or the path of its file."""
 
@@ -179,7 +179,7 @@ class Template:
         return NAMES[0]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Number:
     """A number within limits."""
 
@@ -204,7 +204,7 @@ class Number:
         return f"{min(self.most, max(self.least, 0.8)):g}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Text:
     """Any text; an empty one replaces what counts less, too."""
 
@@ -221,7 +221,7 @@ class Text:
         return '"Answer in French."'
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Devices:
     """Devices of a runtime, by its names for them or by those of their makers."""
 
@@ -239,7 +239,7 @@ class Devices:
         return "CUDA0"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Shares:
     """What each of several devices gets of the whole."""
 
@@ -262,7 +262,7 @@ class Shares:
         return "3,1"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AdapterFiles:
     """Adapters (LoRA), each with its scale: `FILE[:SCALE],...`."""
 
@@ -293,7 +293,7 @@ def adapters_of(text: str) -> tuple[tuple[str, float], ...]:
     return tuple(found)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Arguments:
     """Values for a chat template: a JSON object."""
 
@@ -332,7 +332,7 @@ Kind: TypeAlias = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Setting:
     """One setting.
 

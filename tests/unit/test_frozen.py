@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import pytest
 
-from modelrunner.frozen import field, frozen, record, replace
+from modelrunner.frozen import asdict, field, frozen, record, replace
 
 
 @frozen
@@ -211,3 +211,32 @@ def test_record_is_told_of_fields_it_has_not() -> None:
         Changing("a", colour="red")  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="needs a value for name"):
         Changing()  # type: ignore[call-arg]
+
+
+@frozen(kw_only=True)
+class Named(Ours):
+    """Fields of its own that are given by name, after those of a base."""
+
+    last: str
+    inner: tuple[Ours, ...] = ()
+
+
+def test_fields_that_are_given_by_name_alone() -> None:
+    value = Named("a", 2, last="z")
+    assert (value.name, value.size, value.last, value.inner) == ("a", 2, "z", ())
+    assert value == Named(last="z", size=2, name="a")
+    assert Named.__match_args__ == ("name", "size", "notes", "secret", "typed")
+    with pytest.raises(TypeError):
+        Named("a", 2, {}, None, "", "z")
+    with pytest.raises(TypeError, match="needs a value for last"):
+        Named("a")
+    assert replace(value, last="y") == Named("a", 2, last="y")
+
+
+def test_mapping_of_all_fields_is_that_of_dataclasses() -> None:
+    inner = Ours("b", notes={"k": "v"})
+    value = Named("a", last="z", inner=(inner, Ours("c")))
+    assert asdict(value) == dataclasses.asdict(value)
+    assert asdict(value)["inner"][0] == {
+        "name": "b", "size": 0, "notes": {"k": "v"}, "secret": None, "typed": "",
+    }  # fmt: skip

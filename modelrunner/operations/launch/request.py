@@ -5,11 +5,11 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self, cast
 
 from modelrunner.errors import UsageError
+from modelrunner.frozen import frozen
 from modelrunner.memory.plan.load import Load
 from modelrunner.runtime.base import (
     BATCH,
@@ -30,7 +30,7 @@ USUAL_CACHE = "f16"
 """What the KV cache is kept in where nobody asks for another type."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class LaunchRequest(RuntimeOptions):
     """How a model is to be started; None leaves a value to the plan or to llama.cpp.
 

@@ -8,13 +8,13 @@ The hex digits are those of the manifest, which names weights, template and proj
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from modelrunner.disk.files import disk_errors, write_atomically
 from modelrunner.disk.inside import open_content, read_inside
 from modelrunner.errors import ModelRunnerError
+from modelrunner.frozen import asdict, frozen
 from modelrunner.gguf.header import Header
 from modelrunner.gguf.metadata import Metadata, purpose_of
 from modelrunner.operations.model import headers
@@ -65,7 +65,7 @@ def capabilities_of_headers(found: Headers, *, template: str | None = None) -> C
     return look.with_facts(template_facts(look.templates) if look.templates else [])
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Look:
     """What was read of a model, before its templates are tried."""
 

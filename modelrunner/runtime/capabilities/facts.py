@@ -1,14 +1,15 @@
 """What is known of a model's abilities, as values that go through JSON and come back."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, Self
+
+from modelrunner.frozen import frozen
 
 Word = str | bool | int
 """What a template takes as the value of a variable."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Thinking:
     """How a chat template lets a model think before it answers.
 
@@ -63,7 +64,7 @@ class Thinking:
         return ", ".join(ways) or "always"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class TemplateFacts:
     """What a chat template shows of a model.
 
@@ -92,7 +93,7 @@ class TemplateFacts:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Capabilities:
     """What a model can do.
 

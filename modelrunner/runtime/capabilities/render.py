@@ -16,10 +16,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any, NoReturn
 
+from modelrunner.frozen import asdict
 from modelrunner.runtime.capabilities.facts import TemplateFacts, Thinking, Word
 from modelrunner.runtime.capabilities.look import (
     BUDGETS,

@@ -11,8 +11,8 @@ A request carries it, so that a chat can change it: `chat_template_kwargs` and
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
+from modelrunner.frozen import field, frozen
 from modelrunner.runtime.capabilities.facts import Thinking, Word
 from modelrunner.runtime.capabilities.look import LEVELS
 
@@ -26,7 +26,7 @@ _LLAMA_CPP = "enable_thinking"
 """What llama.cpp goes by itself, whatever the template calls it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ThinkKind:
     """What `--think` and the setting `think` take."""
 
@@ -50,7 +50,7 @@ class ThinkKind:
         return "off"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Thought:
     """What is sent to have a model think as much as was asked.
 
@@ -76,7 +76,7 @@ class Thought:
         return found
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Thinker:
     """Whoever is asked to think.
 

@@ -9,17 +9,17 @@ spoil it:
 
 import json
 import os
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from modelrunner.frozen import asdict, frozen
 from modelrunner.runtime.base import PATHS, LaunchSpec, LoraAdapter
 from modelrunner.runtime.child.supervisor import ANNOUNCEMENT_FD
 from modelrunner.runtime.sampling import Sampling
 from modelrunner.wire import parse_json
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Announcement:
     """A server's only line: where it listens, and the context it has, if it says."""
 
