@@ -6,12 +6,12 @@ without VRAM is a file listing with decimal sizes; with it, `GB` and `MB` are po
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from modelrunner.cards import cells
 from modelrunner.cards.card import Variant, tag_of
 from modelrunner.cards.markdown import ROW_LIMIT, Section, Table, label, plain
+from modelrunner.frozen import replace
 
 _TITLE = r"(?i)(?:\S+\s+)?available model variants\b.*"
 _NOTE = r">?\s*[`*]*(?:[\w./-]*:)?latest[`*]*\s*(?:→|⇒|➜|->|=>)\s*[`*:]*([^`*\s]+)"

@@ -6,10 +6,10 @@ llama-server puts `usage` and `timings` in a last chunk without choices; other s
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from modelrunner.chat.tool_call import ToolCall
+from modelrunner.frozen import frozen, record
 from modelrunner.text import encodable
 from modelrunner.wire import parse_json
 
@@ -24,7 +24,7 @@ _TEXTS = ("text", "content", "thinking", "reasoning", "summary", "refusal")
 _THOUGHT = re.compile("think|reason", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Delta:
     """The next piece of an answer, or of the thoughts before it."""
 
@@ -32,7 +32,7 @@ class Delta:
     reasoning: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Usage:
     """Tokens read and written for one answer."""
 
@@ -45,7 +45,7 @@ class Usage:
         return self.prompt_tokens + self.completion_tokens
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Timings:
     """What llama-server measured: tokens that it had to read, tokens written, milliseconds."""
 
@@ -65,7 +65,7 @@ class Timings:
         return 1000 * self.predicted_n / self.predicted_ms if self.predicted_ms else 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Done:
     """The end of an answer.
 
@@ -82,7 +82,7 @@ class Done:
     calls: tuple[ToolCall, ...] = ()
 
 
-@dataclass(slots=True)
+@record
 class Count:
     """What is known of an answer before its end: for one that is ended from outside.
 

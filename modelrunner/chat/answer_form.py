@@ -4,7 +4,6 @@ Runtimes turn a schema into a grammar, and some turn a contradiction into one wi
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from modelrunner.chat.answer import Done
 from modelrunner.chat.client import SamplingOptions
 from modelrunner.chat.repetition import REPEATED
 from modelrunner.errors import AnswerCutError, RuntimeFailedError, UsageError
+from modelrunner.frozen import frozen, replace
 from modelrunner.text import json_fault, os_reason, sanitize_line
 from modelrunner.wire import parse_json
 
@@ -74,7 +74,7 @@ that, however the model's makers want it to be sampled. Several answers count on
 _SCHEMA_LIMIT = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AnswerForm:
     """The form of an answer: JSON, with a schema or without."""
 

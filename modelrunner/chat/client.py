@@ -17,7 +17,6 @@ meant for loopback cannot leave it by way of the environment.
 import json
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from modelrunner.chat.answer import (
@@ -44,6 +43,7 @@ from modelrunner.errors import (
     RuntimeFailedError,
     UnauthorizedError,
 )
+from modelrunner.frozen import field, frozen, replace
 from modelrunner.net import http_connection
 from modelrunner.text import encodable, sanitize_line
 
@@ -59,7 +59,7 @@ _UNAUTHORIZED = 401
 _NOTHING: Mapping[str, object] = {}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SamplingOptions:
     """How the answer is chosen; what is None is left to the server."""
 
@@ -102,7 +102,7 @@ class SamplingOptions:
         return {name: value for name, value in given.items() if value is not None}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ChatClient:
     """A model behind an URL, with or without `/v1` at its end.
 

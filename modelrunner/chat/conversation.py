@@ -1,16 +1,16 @@
 """What was said so far: the messages that a model sees with the next one."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from modelrunner.chat.tool_call import ToolCall
+from modelrunner.frozen import frozen
 from modelrunner.text import encodable
 
 Role = Literal["system", "user", "assistant", "tool"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Message:
     """Something that somebody said.
 

@@ -15,7 +15,8 @@ off does not count.
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+
+from modelrunner.frozen import frozen
 
 DONE = "[DONE]"
 """The data of the event that ends an answer, by OpenAI's convention."""
@@ -24,7 +25,7 @@ _LINE_END = re.compile(rb"\r\n|\n|\r")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Event:
     """One event: `name` is `message` unless the server says otherwise."""
 

@@ -18,9 +18,10 @@ tags in code. Only a closing tag that nothing has opened turns what came before 
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Literal
+
+from modelrunner.frozen import frozen
 
 _NAMES = ("think", "thinking", "thought", "thoughts", "reasoning", "reason", "seed:think")
 _PAIRS = (
@@ -127,7 +128,7 @@ def _branches(prompt: str) -> list[str]:
     return [found for found in conditions if "add_generation_prompt" not in found]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Part:
     """The next part of an answer.
 

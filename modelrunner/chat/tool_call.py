@@ -12,9 +12,9 @@ of its own, a name that a function can have and an object of arguments, whatever
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
 
+from modelrunner.frozen import field, frozen, record, replace
 from modelrunner.text import encodable
 from modelrunner.wire import parse_json
 
@@ -28,7 +28,7 @@ _UNNAMED = "unnamed"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ToolCall:
     """A function that the model wants called; it can be sent back as it is.
 
@@ -120,7 +120,7 @@ def _object_in(text: str) -> str:
 _KINDS: Mapping[type, str] = {list: "an array", str: "a string", bool: "a boolean"}
 
 
-@dataclass(slots=True)
+@record
 class _Pieces:
     """A call as far as it is there."""
 

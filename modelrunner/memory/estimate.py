@@ -1,8 +1,8 @@
 """How much memory a model needs for a use, where each byte goes, and what the answer rests on."""
 
-from dataclasses import dataclass, replace
 from typing import Literal
 
+from modelrunner.frozen import frozen, replace
 from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.graph import compute_bytes
 from modelrunner.memory.plan.kv_cache import (
@@ -25,7 +25,7 @@ _GUESSED_COMPUTE = 3
 _GUESSED_CACHE = 1.5
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Estimate:
     """Bytes by purpose; None for what is not known, which is not the same as 0.
 

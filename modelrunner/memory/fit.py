@@ -5,11 +5,11 @@ only its lower bound fits into may do.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from functools import cache
 from math import inf
 from typing import Literal, NamedTuple
 
+from modelrunner.frozen import frozen, replace
 from modelrunner.memory.context import DEFAULT_CEILING
 from modelrunner.memory.devices.devices import Device
 from modelrunner.memory.estimate import Estimate, estimate
@@ -50,7 +50,7 @@ class Held(NamedTuple):
     layers: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fit:
     """Whether a model fits.
 

@@ -13,11 +13,11 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 
 from modelrunner.errors import RuntimeFailedError, RuntimeUnavailableError
+from modelrunner.frozen import asdict
 from modelrunner.memory.devices.probe import child_path
 from modelrunner.memory.estimate import Estimate
 from modelrunner.memory.plan.load import Load

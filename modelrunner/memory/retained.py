@@ -6,9 +6,9 @@ for models whose memory cannot be cut at any token, states of each conversation 
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
+from modelrunner.frozen import replace
 from modelrunner.memory.devices.devices import Device
 from modelrunner.memory.fit import Fit
 from modelrunner.memory.model.shape import ModelShape

@@ -7,11 +7,11 @@ are copied to it, one operation after the other.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from math import prod
 from typing import NamedTuple
 
+from modelrunner.frozen import replace
 from modelrunner.memory.model.parts import Layer, Weights
 from modelrunner.memory.model.repeats import kept, layer_kinds
 from modelrunner.memory.model.shape import ModelShape

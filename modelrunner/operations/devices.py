@@ -7,7 +7,6 @@ is kept until the runtime or a driver changes, since to ask takes up to a second
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,6 +19,7 @@ from modelrunner.errors import (
     StoreAccessError,
     UsageError,
 )
+from modelrunner.frozen import replace
 from modelrunner.memory.devices.adapters import Adapter, adapters
 from modelrunner.memory.devices.device import NO_DEVICE, Device
 from modelrunner.memory.devices.devices import Probe, Survey, may_have_gpu, preferred, survey

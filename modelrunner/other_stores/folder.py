@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
 from modelrunner.errors import InvalidReferenceError, ModelRunnerError, UsageError
+from modelrunner.frozen import replace
 from modelrunner.gguf.metadata import Metadata
 from modelrunner.gguf.projector import misfit
 from modelrunner.gguf.reader import read_header

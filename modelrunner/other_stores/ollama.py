@@ -12,7 +12,6 @@ ollama `manifest/paths.go`, `types/model/name.go`.
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from modelrunner.errors import (
     ModelRunnerError,
     UnsupportedArtifactError,
 )
+from modelrunner.frozen import replace
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
 from modelrunner.other_stores.found import (

@@ -73,7 +73,7 @@ def needed_for(spec: LaunchSpec) -> Iterator[Ability]:
     yield from (
         ability
         for name, ability in _ABILITY_OF.items()
-        if getattr(spec, name) != LaunchSpec.__dataclass_fields__[name].default
+        if getattr(spec, name) != getattr(LaunchSpec, name, None)
     )
 
 

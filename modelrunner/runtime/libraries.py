@@ -8,9 +8,9 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from modelrunner.frozen import frozen
 from modelrunner.runtime.base import Availability
 from modelrunner.runtime.child import environment
 from modelrunner.system.packages import advice
@@ -31,7 +31,7 @@ _LONGEST_PATH = 4096
 _MOST = 20
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Missing:
     """What the loader did not find.
 

@@ -1,11 +1,11 @@
 """Which runtime to use, and why not the others."""
 
-import dataclasses
 import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from modelrunner.errors import RuntimeUnavailableError, UsageError
+from modelrunner.frozen import replace
 from modelrunner.runtime.backends.docker.runtime import ContainerRuntime
 from modelrunner.runtime.backends.external import ExternalRuntime
 from modelrunner.runtime.backends.installed import HOW_TO_INSTALL, InstalledRuntime
@@ -79,7 +79,7 @@ def runtimes(
 ) -> list[Availability]:
     """Every runtime that runs here or could, the preferred first, with versions."""
     return [
-        dataclasses.replace(runtime.availability(), version=runtime.version())
+        replace(runtime.availability(), version=runtime.version())
         for runtime in known(environ, image, library)
     ]
 

@@ -9,10 +9,10 @@ bounds; what is not understood is unknown. Sources: huggingface transformers
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Self
 
 from modelrunner.errors import MalformedSafetensorsError
+from modelrunner.frozen import frozen
 from modelrunner.text import sanitize_line
 from modelrunner.wire import parse_document
 
@@ -79,7 +79,7 @@ class LayerState(NamedTuple):
         return self.convolution * element + self.recurrent * (4 if self.is_whole else element)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TransformersConfig:
     """What a `config.json` says; None is unknown.
 

@@ -10,10 +10,10 @@ import subprocess
 import tempfile
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from modelrunner.frozen import field, record
 from modelrunner.text import os_reason
 from modelrunner.tools.tool import Result, Tool
 from modelrunner.wire import parse_json
@@ -61,7 +61,7 @@ def call(tool: Tool, arguments: str, *, deadline_s: float = DEADLINE_S) -> Resul
     return Result(done.text.removesuffix("\n"))
 
 
-@dataclass(slots=True)
+@record
 class Ended:
     """A child that has ended.
 

@@ -2,15 +2,15 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from modelrunner.frozen import frozen
 from modelrunner.text import suggest
 
 _REFUSED = "The user denied this call."
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tool:
     """A function: its description for the model, and how it is run.
 
@@ -44,7 +44,7 @@ class Tool:
         return {"type": "function", "function": function}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Result:
     """What the model gets for its call, and whether the tool did its work."""
 
@@ -62,7 +62,7 @@ class Result:
         return cls.failed(_REFUSED)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Toolbox:
     """The functions that are offered to a model."""
 

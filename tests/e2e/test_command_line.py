@@ -707,6 +707,15 @@ def test_cards_load_nothing_that_launches(cli: CommandLine, arguments: list[str]
     assert TO_LAUNCH & packages(imported(cli, arguments)) == set()
 
 
+@pytest.mark.parametrize(
+    "arguments", [["estimate", "NAME", "--budget", "8GiB"], ["pull", "NAME"], ["list"]]
+)
+def test_values_need_no_generated_code(cli: CommandLine, named: str, arguments: list[str]) -> None:
+    words = [named if word == "NAME" else word for word in arguments]
+    # the code of each class of `dataclasses` is compiled at every start
+    assert "dataclasses" not in imported(cli, words)
+
+
 def packages(modules: set[str]) -> set[str]:
     """What is loaded of the program: its packages, and theirs."""
     parts = [name.split(".") for name in modules if name.startswith("modelrunner.")]

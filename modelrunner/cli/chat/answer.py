@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
 from typing import TextIO
 
 from modelrunner.chat.answer import Delta, Done
@@ -14,6 +13,7 @@ from modelrunner.cli.chat.tools import Caller
 from modelrunner.cli.rendering.answer import writer_for
 from modelrunner.cli.rendering.writer import AnswerWriter, Writer, let_go, write
 from modelrunner.errors import AnswerCutError
+from modelrunner.frozen import frozen, replace
 
 _DEFAULTS = SamplingOptions()
 _MOST_TOKENS = 4096
@@ -22,7 +22,7 @@ ONLY_THOUGHTS = "no answer: the model was still thinking when its output ended"
 """Message for thoughts without an answer."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Display:
     """How an answer is shown.
 

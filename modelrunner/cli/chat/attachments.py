@@ -2,10 +2,10 @@
 
 import base64
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from modelrunner.errors import UsageError
+from modelrunner.frozen import frozen
 from modelrunner.text import os_hint, os_reason, sanitize_line
 from modelrunner.units import format_size
 
@@ -28,7 +28,7 @@ _PUNCTUATION = ".,;:!?)]}'"
 _TEXT_HINT = "use a text file, or an image (PNG, JPEG, GIF or BMP)"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FilledMessage:
     """A message with its files, and the mentions that name no file."""
 

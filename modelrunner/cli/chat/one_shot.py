@@ -1,7 +1,6 @@
 """What `run` does with a PROMPT: one question, one answer or several, as text or as JSON."""
 
 import sys
-from dataclasses import dataclass, replace
 from io import StringIO
 
 from modelrunner.chat.answer import Done
@@ -13,6 +12,7 @@ from modelrunner.cli.chat.answer import Display, answer_once
 from modelrunner.cli.chat.session import Session, describe
 from modelrunner.cli.context import Context
 from modelrunner.errors import RuntimeFailedError, UsageError
+from modelrunner.frozen import frozen, replace
 from modelrunner.text import sanitize
 from modelrunner.wire import parse_json
 
@@ -39,7 +39,7 @@ def question_of(words: list[str], *, terminal: bool) -> str | None:
     return question
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OneShot:
     """The number and form of the answers.
 

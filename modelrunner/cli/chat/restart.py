@@ -3,9 +3,9 @@
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import replace
 
 from modelrunner.chat.client import ChatClient
+from modelrunner.frozen import replace
 from modelrunner.runtime.base import Server
 
 _DYING_S = 1.0

@@ -1,7 +1,6 @@
 """The state of a chat: model, conversation, options."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from modelrunner.chat.answer import Done, Timings, Usage
@@ -11,6 +10,7 @@ from modelrunner.chat.thoughts import Opening
 from modelrunner.cli.chat.tools import Caller
 from modelrunner.cli.rendering.answer import Thinking
 from modelrunner.errors import UsageError
+from modelrunner.frozen import field, record, replace
 from modelrunner.runtime.base import Runtime
 from modelrunner.runtime.capabilities.think import Thinker, Thought
 from modelrunner.runtime.placement import Placement
@@ -18,7 +18,7 @@ from modelrunner.runtime.sampling import Recommended
 from modelrunner.units import counted
 
 
-@dataclass(slots=True)
+@record
 class Session:
     """The state that commands and answers of a chat share and change.
 

@@ -3,7 +3,6 @@
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, TextIO
 
@@ -12,6 +11,7 @@ from modelrunner.chat.conversation import Conversation
 from modelrunner.chat.tool_call import ToolCall, with_own_ids
 from modelrunner.cli.rendering.writer import await_line
 from modelrunner.errors import RuntimeFailedError
+from modelrunner.frozen import field, frozen, record
 from modelrunner.text import sanitize, sanitize_line
 from modelrunner.tools.call import call
 from modelrunner.tools.tool import Result, Toolbox
@@ -26,7 +26,7 @@ _SHOWN = 400
 _ASKED = 20_000
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Called:
     """A call with its result, or refused."""
 
@@ -34,7 +34,7 @@ class Called:
     result: Result
 
 
-@dataclass(slots=True)
+@record
 class Caller:
     """Runs the tools that a model calls.
 

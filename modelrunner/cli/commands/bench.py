@@ -1,6 +1,5 @@
 """`modelrunner bench`."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +25,7 @@ from modelrunner.cli.steps.launching import (
     warn_of_rpc,
 )
 from modelrunner.errors import ModelRunnerError, UsageError
+from modelrunner.frozen import replace
 from modelrunner.memory.plan.load import padded
 from modelrunner.operations.bench import BenchRequest, Speed
 from modelrunner.operations.bench import bench as measure

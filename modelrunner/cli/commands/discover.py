@@ -1,11 +1,11 @@
 """`modelrunner discover`."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Annotated
 
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.parser.declared import Argument, Option
+from modelrunner.frozen import replace
 from modelrunner.oci.manifest import Index
 from modelrunner.operations.trust.attach import find_subject
 from modelrunner.operations.trust.discover import Discovered, Found, discover, title_of

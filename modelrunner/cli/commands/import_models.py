@@ -1,7 +1,6 @@
 """`modelrunner import`."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +10,7 @@ from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.cli.progress.select import progress
 from modelrunner.disk.files import disk_errors
 from modelrunner.errors import ModelRunnerError, UnsupportedArtifactError, UsageError
+from modelrunner.frozen import replace
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.model.recommended import packaged_by
 from modelrunner.operations.package.import_artifact import left_out_of

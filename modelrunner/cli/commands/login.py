@@ -2,12 +2,12 @@
 
 import sys
 from contextlib import closing
-from dataclasses import replace
 from typing import Annotated
 
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.errors import ConfigError, UsageError
+from modelrunner.frozen import replace
 from modelrunner.oci.reference import DOCKER_HUB, Reference
 from modelrunner.registry.credentials import Credential, OneCredential
 from modelrunner.registry.login import LoginStore, check_login

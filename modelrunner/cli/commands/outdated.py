@@ -1,7 +1,6 @@
 """`modelrunner outdated` and `modelrunner update`."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Annotated
 
 from modelrunner.cli.context import Context, command
@@ -9,6 +8,7 @@ from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.cli.steps.pulling import pull_many
 from modelrunner.cli.views.pull import Result, show_all
 from modelrunner.errors import UsageError
+from modelrunner.frozen import replace
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.outdated import Standing, difference, names, standings
 from modelrunner.operations.pull.outcome import Pulled

@@ -4,7 +4,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,6 +50,7 @@ from modelrunner.cli.steps.launching import (
 )
 from modelrunner.cli.steps.pulling import fitted
 from modelrunner.errors import UsageError
+from modelrunner.frozen import replace
 from modelrunner.operations.devices import narrowed, require_gpu_used
 from modelrunner.operations.launch.learn import as_seen, learn
 from modelrunner.operations.launch.manner import Manner, manner_of

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated
 
@@ -10,6 +9,7 @@ from modelrunner.cards.catalog import Catalog
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.errors import UsageError
+from modelrunner.frozen import replace
 from modelrunner.memory.fit import Budget
 from modelrunner.oci.reference import parse_registry
 from modelrunner.operations.catalog.repositories import named_repositories

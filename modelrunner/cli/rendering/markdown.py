@@ -13,9 +13,10 @@ finished in parts, so that the work for an answer grows with its length and not 
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
+
+from modelrunner.frozen import frozen
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -58,7 +59,7 @@ _LISTS = {"bullet_list_open", "ordered_list_open"}
 _BLOCKS = _CONTAINERS | _LISTS | {"paragraph_open", "heading_open", "hr"}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Block:
     """A block of an answer, or a part of one.
 

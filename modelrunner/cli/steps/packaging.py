@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from modelrunner.cli.steps.pushing import (
     pushed_to_dict,
 )
 from modelrunner.errors import UsageError
+from modelrunner.frozen import replace
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.model.formats import GGUF
 from modelrunner.oci.reference import Reference

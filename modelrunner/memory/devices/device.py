@@ -1,13 +1,14 @@
 """A place that a model could be put into: a GPU's memory or the host's."""
 
-from dataclasses import dataclass
 from typing import Literal
+
+from modelrunner.frozen import frozen
 
 NO_DEVICE = "none"
 """The name for no GPU at all."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Device:
     """Memory that a model could be put into.
 

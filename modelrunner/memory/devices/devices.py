@@ -7,11 +7,11 @@ from their callers, as further probes.
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from modelrunner.frozen import replace
 from modelrunner.memory.devices.device import Device, metal_share
 from modelrunner.memory.devices.host import host_memory
 from modelrunner.memory.devices.listing import of_driver, pci_address

@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 
+from modelrunner.frozen import replace
 from modelrunner.memory.devices.device import Device
 
 NAMELESS = {"cuda": "NVIDIA GPU", "rocm": "AMD GPU", "metal": "Apple GPU"}

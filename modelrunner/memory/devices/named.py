@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 
+from modelrunner.frozen import replace
 from modelrunner.memory.devices.device import Device, metal_share
 from modelrunner.memory.devices.gpus import FAMILIES, SEEN_OF_SHARED, SHARED, TWO_DEVICES
 from modelrunner.text import suggest

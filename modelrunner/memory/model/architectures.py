@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 
+from modelrunner.frozen import replace
 from modelrunner.gguf.header import TensorInfo
 from modelrunner.memory.model import derived
 from modelrunner.memory.model.hyperparameters import MAX_LAYERS, Hyperparameters

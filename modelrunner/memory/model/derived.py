@@ -8,8 +8,8 @@ taken to be what most architectures have, and the range of an estimate is wide f
 
 import re
 from collections.abc import Mapping, Set
-from dataclasses import replace
 
+from modelrunner.frozen import replace
 from modelrunner.gguf.header import TensorInfo
 from modelrunner.memory.model.hyperparameters import Hyperparameters
 from modelrunner.memory.model.wiring import ChannelMix, Wiring

@@ -1,9 +1,9 @@
 """A model's numbers by name, out of a GGUF header or a configuration."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import isfinite
 
+from modelrunner.frozen import frozen
 from modelrunner.gguf.header import Array, Value
 
 Number = int | float
@@ -14,7 +14,7 @@ MAX_EXPERTS_USED = 512
 """More than any model has; a header that claims more is not believed."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Hyperparameters:
     """Typed looks at `<architecture>.<name>` keys: what has another type is as good as absent."""
 

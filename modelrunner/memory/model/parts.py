@@ -1,13 +1,14 @@
 """What the shape of a model is made of: layers, experts, recurrences, weights."""
 
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
+
+from modelrunner.frozen import frozen
 
 Matrices = tuple[tuple[str, tuple[int, ...], int, int], ...]
 """Names of tensors within a layer, their shapes, and the bytes of each and of its bias."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Layer:
     """One layer; its numbers are 0 for what it does not have.
 
@@ -56,7 +57,7 @@ class Layer:
     matrices: Matrices = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Experts:
     """A mixture of experts: how many there are, how many a token uses, how wide they are."""
 

@@ -5,9 +5,9 @@ what is left out of the middle of a long run changes nothing.
 """
 
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import replace
 from functools import lru_cache
 
+from modelrunner.frozen import replace
 from modelrunner.memory.model.parts import Layer
 from modelrunner.memory.model.shape import ModelShape
 

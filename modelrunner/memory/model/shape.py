@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from modelrunner.frozen import field, frozen, replace
 from modelrunner.gguf.header import Header, TensorInfo
 from modelrunner.memory.model.architectures import window_of, wiring_of
 from modelrunner.memory.model.hyperparameters import MAX_LAYERS, Hyperparameters
@@ -33,7 +33,7 @@ _EXPERTS = r"ffn_(?:up|down|gate|gate_up)_(?:ch|)exps"
 _LOOKUPS = ("per_layer_token_embd.weight", "position_embd.weight", "token_types.weight")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ModelShape:
     """What a model's need of memory depends on.
 

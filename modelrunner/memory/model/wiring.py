@@ -1,7 +1,8 @@
 """How the parts of a layer are put together, as far as memory depends on it."""
 
-from dataclasses import dataclass
 from typing import Literal
+
+from modelrunner.frozen import frozen
 
 Gate = Literal["separate", "fused", "none"]
 Gating = Literal["softmax", "chosen", "sigmoid"]
@@ -9,7 +10,7 @@ ChannelMix = Literal["gated", "plain", "none"]
 Parallel = Literal["no", "same", "first", "own", "sum", "last"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Wiring:
     """What differs between transformers as far as memory is concerned.
 

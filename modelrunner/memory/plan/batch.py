@@ -1,7 +1,6 @@
 """The inputs of a micro batch: what is filled before the graph runs and read by many layers."""
 
-from dataclasses import dataclass, field
-
+from modelrunner.frozen import field, frozen
 from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.kv_cache import window_cells
 from modelrunner.memory.plan.load import Load, is_packed
@@ -14,7 +13,7 @@ _MASK = {True: 2, False: 4}
 _INDEX = 8
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Batch:
     """The inputs that all layers share.
 

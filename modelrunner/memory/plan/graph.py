@@ -9,9 +9,9 @@ input -> [norm] -> [q] -> [rope q]   [v]   [k] -> [rope k]   k, v -> cache
 ```
 """
 
-from dataclasses import replace
 from functools import lru_cache
 
+from modelrunner.frozen import replace
 from modelrunner.memory.model.parts import Layer
 from modelrunner.memory.model.repeats import shortened
 from modelrunner.memory.model.shape import ModelShape

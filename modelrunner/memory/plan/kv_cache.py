@@ -1,10 +1,10 @@
 """What a model remembers of a conversation: keys and values, or the state of a recurrence."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import cycle, repeat
 
 from modelrunner.errors import CacheTypeError
+from modelrunner.frozen import replace
 from modelrunner.memory.model.parts import Layer
 from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.load import CACHE_TYPES, Load, is_packed, padded

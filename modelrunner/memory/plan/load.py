@@ -1,8 +1,7 @@
 """What a model is asked to do, as far as memory depends on it."""
 
-from dataclasses import dataclass
-
 from modelrunner.errors import UsageError
+from modelrunner.frozen import frozen
 
 CACHE_TYPES: dict[str, tuple[int, int]] = {
     "f32": (1, 4),
@@ -21,7 +20,7 @@ PADDING = 256
 """llama.cpp rounds contexts up to a multiple of this."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Load:
     """How a model will be used.
 

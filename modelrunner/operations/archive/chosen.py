@@ -1,8 +1,8 @@
 """What is saved of a project: the models that its lock pins, and the image for this machine."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
+from modelrunner.frozen import replace
 from modelrunner.lockfile.project import Project
 from modelrunner.oci.image import Platform
 from modelrunner.operations.archive.save import Chosen

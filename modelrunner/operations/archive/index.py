@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from modelrunner.errors import (
@@ -12,6 +11,7 @@ from modelrunner.errors import (
     MalformedManifestError,
     UsageError,
 )
+from modelrunner.frozen import replace
 from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest

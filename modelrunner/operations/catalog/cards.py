@@ -1,11 +1,11 @@
 """What the catalog offers: its variants filtered, sorted, compared with the memory there is."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from enum import StrEnum
 from typing import NamedTuple
 
 from modelrunner.cards.card import Card, Variant
+from modelrunner.frozen import replace
 from modelrunner.memory.card_estimate import CARD_CONTEXT, estimate_from_card
 from modelrunner.memory.devices.devices import Device
 from modelrunner.memory.estimate import estimate

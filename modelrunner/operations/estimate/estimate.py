@@ -6,7 +6,6 @@ plan of a model that is here. What the card says is shown beside in any case.
 """
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ from modelrunner.errors import (
     TransferError,
     UsageError,
 )
+from modelrunner.frozen import frozen, replace
 from modelrunner.memory.card_estimate import CARD_CONTEXT, estimate_from_card
 from modelrunner.memory.context import ContextSource, default_context, running_context
 from modelrunner.memory.devices.devices import Device
@@ -58,7 +58,7 @@ UNREACHED = (AccessError, ManifestNotFoundError, NotInStoreError, TransferError)
 """What leaves a card as the only one to ask."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Estimator:
     """Finds out what models need.
 

@@ -19,13 +19,13 @@ it is reported and changes nothing.
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
 from modelrunner.disk.files import disk_errors, write_lightly
 from modelrunner.disk.inside import read_inside
 from modelrunner.disk.lock import held
+from modelrunner.frozen import asdict, frozen, replace
 from modelrunner.memory.devices.devices import Device
 from modelrunner.memory.fit import Fit
 from modelrunner.oci.model.artifact import ModelArtifact
@@ -45,7 +45,7 @@ _MIB = 1024 * 1024
 _MAX_FILE = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Circumstances:
     """What else the memory of a model and a context depends on.
 
@@ -68,7 +68,7 @@ class Circumstances:
     micro_batch: int = 512
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Observation:
     """One model that ran.
 
@@ -93,7 +93,7 @@ class Observation:
     mapped: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reported:
     """What a runtime's log says that it allocated.
 
@@ -111,7 +111,7 @@ class Reported:
         return self.anonymous + self.mapped
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Observations:
     """A file of them; one that cannot be understood counts as empty."""
 
@@ -141,7 +141,7 @@ class Observations:
                 write_lightly(self.path, json.dumps(rows, indent=1).encode())
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Experience:
     """The observations that count today.
 
@@ -278,10 +278,10 @@ def _key(entry: Observation) -> tuple[object, ...]:
 
 def _parsed(row: object) -> Observation | None:
     """One row; None where it is of another form, an older one for example."""
-    if not isinstance(row, dict) or row.keys() != set(Observation.__dataclass_fields__):
+    if not isinstance(row, dict) or row.keys() != Observation.__annotations__.keys():
         return None
     around = row["circumstances"]
-    if not isinstance(around, dict) or around.keys() != set(Circumstances.__dataclass_fields__):
+    if not isinstance(around, dict) or around.keys() != Circumstances.__annotations__.keys():
         return None
     layers = around["gpu_layers"]
     texts = [*(row[name] for name in _TEXTS), *(around[name] for name in _TEXTS_AROUND)]

@@ -1,9 +1,9 @@
 """What `estimate` is asked and what it answers: a use, and the memory that it takes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from modelrunner.frozen import frozen, replace
 from modelrunner.memory.card_estimate import CARD_CONTEXT
 from modelrunner.memory.context import ContextSource
 from modelrunner.memory.devices.devices import Device
@@ -63,7 +63,7 @@ class Facts(NamedTuple):
     """What refers to it, as far as it is in the local store; None for a model that is not."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Report:
     """The answer, with everything that it rests on.
 

@@ -1,9 +1,9 @@
 """What is loaded beside a model: adapters (LoRA), and what guesses tokens ahead."""
 
-from dataclasses import replace
 from pathlib import Path
 
 from modelrunner.errors import MalformedGGUFError, UsageError
+from modelrunner.frozen import replace
 from modelrunner.gguf.metadata import Metadata
 from modelrunner.gguf.reader import read_header
 from modelrunner.memory.estimate import Estimate, estimate

@@ -9,13 +9,13 @@ An update that breaks a model is then undone in one command.
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from modelrunner.disk.files import disk_errors, write_lightly
 from modelrunner.disk.inside import read_inside
 from modelrunner.disk.lock import held
 from modelrunner.errors import ModelRunnerError, RuntimeFailedError
+from modelrunner.frozen import asdict, frozen
 from modelrunner.runtime.base import Runtime
 from modelrunner.text import sanitize_line
 from modelrunner.wire import parse_json
@@ -26,7 +26,7 @@ _MOST_BYTES = 1 << 20
 _INSTALLED = "installed"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WorkedBuild:
     """A build that has loaded a model.
 
@@ -46,7 +46,7 @@ class WorkedBuild:
         return self.image or self.runtime
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Builds:
     """A file of them; one that cannot be understood counts as empty.
 

@@ -1,10 +1,10 @@
 """How a model is asked: by messages in a chat template, or by a text that it continues."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from modelrunner.chat.turn_end import END_MARKERS, START_MARKERS
 from modelrunner.errors import MalformedGGUFError
+from modelrunner.frozen import frozen
 from modelrunner.gguf.reader import read_header
 from modelrunner.gguf.vocabulary import control_tokens
 from modelrunner.runtime import chat_templates
@@ -17,7 +17,7 @@ _CHANNEL = "<|channel|>"
 _TEMPLATE_FLAGS = ("--chat-template", "--chat-template-file")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Manner:
     """How a model is asked, and what ends its answer.
 

@@ -8,10 +8,10 @@ less.
 import json
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
+from modelrunner.frozen import frozen, replace
 from modelrunner.gguf.metadata import Metadata, purpose_of
 from modelrunner.memory.context import (
     ContextSource,
@@ -58,7 +58,7 @@ SHORT_CONTEXT = 8192
 TIGHT_CACHE = "q8_0"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LaunchPlan:
     """How a model will be started, and whether it fits.
 
@@ -96,8 +96,8 @@ class LaunchPlan:
     budget: int | None = None
     own_template: Path | None = None
     projector_problem: str | None = None
-    recommended: Recommended = Recommended()  # noqa: RUF009 - it is frozen
-    capabilities: Capabilities = Capabilities()  # noqa: RUF009 - it is frozen
+    recommended: Recommended = Recommended()
+    capabilities: Capabilities = Capabilities()
     think: str | None = None
     think_note: str | None = None
     retained: Retained | None = None

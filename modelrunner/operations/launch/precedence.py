@@ -5,11 +5,11 @@ says the plan decides.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from modelrunner.errors import InvalidReferenceError, UsageError
+from modelrunner.frozen import frozen, replace
 from modelrunner.oci.reference import DEFAULT_TAG, Reference
 from modelrunner.operations.launch.configure import Configurations
 from modelrunner.operations.launch.request import LaunchRequest
@@ -28,7 +28,7 @@ _DRAFTS = ("auto", "mtp", "ngram")
 """Words for ways to guess ahead without another model's file."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LaunchOptions:
     """What is said of one launch; None leaves a setting to the model's or the general ones.
 
@@ -102,7 +102,7 @@ class LaunchOptions:
 
     def overridden(self, assigned: Mapping[str, str]) -> "LaunchOptions":
         """Return these options with settings that count more than all of them."""
-        there = {field.name for field in fields(self)}
+        there = type(self).__annotations__
         own: dict[str, Any] = {
             name: None for name in (key.replace("-", "_") for key in assigned) if name in there
         }
@@ -110,7 +110,7 @@ class LaunchOptions:
         return replace(self, **own, assignments=said)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Precedence:
     """Makes one request out of what options, a model's configuration and `config.toml` say.
 

@@ -1,10 +1,10 @@
 """What a model is for: one that does not chat is refused before gigabytes are downloaded."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from modelrunner.errors import ModelRunnerError, UnsupportedArtifactError
+from modelrunner.frozen import replace
 from modelrunner.gguf.header import Value
 from modelrunner.gguf.metadata import Metadata, Purpose, purpose_of
 from modelrunner.oci.model.artifact import ModelArtifact

@@ -1,11 +1,11 @@
 """`--fit` and `--require-fit`: which variant to pull, before a byte of weights moves."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from modelrunner.errors import DoesNotFitError, ModelRunnerError, UsageError
+from modelrunner.frozen import field, frozen, replace
 from modelrunner.memory.card_estimate import CARD_CONTEXT
 from modelrunner.memory.devices.device import Device
 from modelrunner.operations.estimate.report import EstimateRequest, Facts, Report
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from modelrunner.store.store import Store
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fitting:
     """What a model that is to be pulled has to fit into, and what if it does not.
 

@@ -1,9 +1,9 @@
 """What a registry says of a model, for the clients of a server."""
 
-from dataclasses import replace
 from datetime import datetime
 
 from modelrunner.errors import IntegrityError, UnsupportedArtifactError
+from modelrunner.frozen import replace
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.model import configs, headers
 from modelrunner.operations.model.resolve import artifact_at

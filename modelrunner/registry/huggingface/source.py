@@ -7,7 +7,6 @@ with the same digest is not downloaded again, and nothing is believed that does 
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import PurePosixPath
@@ -22,6 +21,7 @@ from modelrunner.errors import (
     TransferError,
     UnsupportedArtifactError,
 )
+from modelrunner.frozen import replace
 from modelrunner.huggingface.artifact import (
     PARAMETER_FILES,
     SMALL_LIMIT,

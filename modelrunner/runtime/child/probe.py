@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from modelrunner.errors import RuntimeFailedError
+from modelrunner.frozen import frozen
 from modelrunner.net import http_connection
 from modelrunner.system.packages import certificates_advice
 from modelrunner.wire import parse_json
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _MOST_BYTES = 4 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Answer:
     """An HTTP status and the body, parsed where it is JSON."""
 

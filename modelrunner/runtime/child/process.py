@@ -7,11 +7,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, cast
 
 from modelrunner.disk.inside import open_inside
+from modelrunner.frozen import field, frozen
 from modelrunner.runtime.child import supervisor
 
 GRACE_S = 5.0
@@ -20,7 +20,7 @@ GRACE_S = 5.0
 _LONGEST_LINE = 65536
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Command:
     """What to run.
 

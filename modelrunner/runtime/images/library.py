@@ -18,11 +18,9 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from modelrunner.archives.unpack import remove_tree
 from modelrunner.disk.files import (
     TEMPORARY_PREFIX,
     disk_errors,
@@ -33,6 +31,7 @@ from modelrunner.disk.files import (
 from modelrunner.disk.inside import make_directory, read_inside
 from modelrunner.disk.lock import held
 from modelrunner.errors import ModelRunnerError, RuntimeUnavailableError
+from modelrunner.frozen import field, frozen
 from modelrunner.oci.digest import Digest
 from modelrunner.text import closest, did_you_mean
 from modelrunner.wire import parse_json
@@ -47,7 +46,7 @@ _SHORTEST = 6
 _MOST_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SeenDevice:
     """A device that a runtime lists, such as `Vulkan0: NVIDIA RTX 4090`."""
 
@@ -57,7 +56,7 @@ class SeenDevice:
     free_bytes: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Installed:
     """A runtime that is unpacked and has been started once.
 
@@ -223,7 +222,7 @@ class Library:
             )
             gone = self._temporary(one.digest)
             one.folder.rename(gone)
-            remove_tree(gone)
+            _remove(gone)
 
     @contextmanager
     def changing(self) -> Iterator[None]:
@@ -247,7 +246,7 @@ class Library:
         try:
             yield beside
         finally:
-            remove_tree(beside)
+            _remove(beside)
 
     def record(self, beside: Path, one: Installed) -> Installed:
         """Give an unpacked runtime its name, in place of one with the same digest."""
@@ -262,7 +261,7 @@ class Library:
             if os.path.lexists(target):
                 gone = self._temporary(one.digest)
                 target.rename(gone)
-                remove_tree(gone)
+                _remove(gone)
             beside.rename(target)
             sync_directory(self.folder)
         found = _read(target)
@@ -277,7 +276,7 @@ class Library:
         with disk_errors(self.folder):
             for path in list(self.folder.iterdir()):
                 if path.name.startswith(TEMPORARY_PREFIX) and path.is_dir():
-                    remove_tree(path)
+                    _remove(path)
 
     def _noted(self, key: str) -> Installed | None:
         try:
@@ -326,3 +325,10 @@ def _installed(folder: Path, value: Mapping[str, Any]) -> Installed:
         unpacked_bytes=value["unpacked_bytes"],
         created=value["created"],
     )
+
+
+def _remove(folder: Path) -> None:
+    # most launches remove nothing, and it loads every kind of archive
+    from modelrunner.archives.unpack import remove_tree
+
+    remove_tree(folder)

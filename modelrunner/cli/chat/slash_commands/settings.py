@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from modelrunner.cli.chat.session import Session
 from modelrunner.errors import UsageError
+from modelrunner.frozen import replace
 from modelrunner.text import sanitize_line
 
 HOTTEST = 2.0

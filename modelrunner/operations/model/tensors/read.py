@@ -4,12 +4,12 @@ A remote header is read by ranges of the blob: some kilobytes of gigabytes, of t
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from modelrunner.disk.inside import open_content
 from modelrunner.errors import HeaderTooLongError, MalformedSafetensorsError
+from modelrunner.frozen import frozen
 from modelrunner.memory.vllm import ServedShape
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.model.artifact import Layer, ModelArtifact
@@ -39,7 +39,7 @@ REMOTE_LIMIT = 4 * 1024 * 1024
 _CONFIG = "config.json"
 
 
-@dataclass(frozen=True)
+@frozen
 class Tensors:
     """A model in safetensors.
 

@@ -8,10 +8,10 @@ with `rpc` it has a way out as well.
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from modelrunner.frozen import frozen, replace
 from modelrunner.runtime.backends import arguments
 from modelrunner.runtime.base import PATHS, GivenGpus, LaunchSpec
 from modelrunner.runtime.child.ports import LOOPBACK
@@ -41,7 +41,7 @@ _NOBODY = 65534
 _MOST_PROCESSES = 1024
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Volume:
     """A directory of this machine, and where the container has it."""
 
