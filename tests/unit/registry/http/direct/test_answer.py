@@ -39,9 +39,10 @@ class Wire:
 
     def end(self):
         self.link.close()
-        self.far.close()
+        # who still writes hears that nobody reads, and not that the socket is gone
         for thread in self._threads:
             thread.join()
+        self.far.close()
 
 
 @pytest.fixture
