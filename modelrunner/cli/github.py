@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from modelrunner.cli.views.pull import Result, RuntimeResult
+from modelrunner.cli.views.pull import Result, RuntimeResult, path_of
 from modelrunner.disk.files import cannot_write
 from modelrunner.errors import LockOutdatedError, ModelRunnerError, UsageError
 from modelrunner.operations.pull.outcome import Failed, Pulled
@@ -93,7 +93,7 @@ def outputs(
     if runtime is not None and installed is None:
         return {}
     paths = [
-        str((result.output or entry.model.weights()).absolute())
+        str((result.output or path_of(entry.model)).absolute())
         for result, entry in zip(results, pulled, strict=True)
     ]
     digests = [str(entry.model.digest) for entry in pulled]

@@ -708,7 +708,7 @@ def test_cards_load_nothing_that_launches(cli: CommandLine, arguments: list[str]
 
 
 @pytest.mark.parametrize(
-    "arguments", [["estimate", "NAME", "--budget", "8GiB"], ["pull", "NAME"], ["list"]]
+    "arguments", [["estimate", "NAME", "--budget", "8GiB"], ["pull", "NAME", "--json"], ["list"]]
 )
 def test_values_need_no_generated_code(cli: CommandLine, named: str, arguments: list[str]) -> None:
     words = [named if word == "NAME" else word for word in arguments]

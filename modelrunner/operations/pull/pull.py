@@ -44,7 +44,7 @@ _SMALL = 8 * 1024 * 1024
 _MANY = 4
 """So many small blobs come together; fewer would need connections of their own for that."""
 _AHEAD = 3
-"""Of those, what is requested while the config is looked at."""
+"""How many of those are requested while the config is looked at."""
 
 
 @frozen

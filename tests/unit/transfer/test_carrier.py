@@ -29,7 +29,7 @@ def load(tmp_path):
 def in_a_thread(load):
     """A thread that takes the next blob, which waits by now."""
     found = []
-    thread = threading.Thread(target=lambda: found.append(load.next()))
+    thread = threading.Thread(target=lambda: found.append(load.next()), daemon=True)
     thread.start()
     thread.join(0.2)
     assert found == []

@@ -9,6 +9,7 @@ import pytest
 
 from modelrunner.registry.http.direct import reach as module
 from modelrunner.registry.http.direct.reach import ConnectError, Place, reach
+from tests.support.silence import silent_address
 
 LONG_S = 30
 """Far longer than any of these may take."""
@@ -28,17 +29,8 @@ def listening(host="127.0.0.1"):
 
 @contextmanager
 def silent():
-    """An address that never answers: the queue of who listens there is full."""
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
-        waiting = [socket.socket() for _ in range(8)]
-        try:
-            for each in waiting:
-                each.setblocking(False)
-                each.connect_ex(server.getsockname())
-            yield Place(socket.AF_INET, server.getsockname())
-        finally:
-            for each in waiting:
-                each.close()
+    with silent_address() as address:
+        yield Place(socket.AF_INET, address)
 
 
 REFUSING = Place(socket.AF_INET, ("127.0.0.1", 1))
